@@ -1,0 +1,1 @@
+"""Typed settings, a sentence per field, checked at start."""

@@ -1,0 +1,68 @@
+"""Settings of the workers.  Read once, in `app.py`; what is missing or wrong stops the process with a sentence that says what.
+
+`weft up` writes `fabric.json` into the state folder; `WEFT_<FIELD>` in the environment overrides a field.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the text names it."""
+
+
+class Settings(BaseModel):
+    """One fabric, as every worker of it sees it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    state: Path  # the folder of creds/, keys/ and what a replay can rebuild
+    servers: tuple[str, ...] = ("nats://127.0.0.1:4222",)  # nats-server URLs; tls:// unless loopback
+    trust_domain: str = "88mph.com"
+    issuer: str = "https://txn-svc.88mph.com"  # `iss` of Transaction Tokens
+    gateway_id: str = "apigateway.88mph.com"  # `req_wl` of Transaction Tokens
+    mode: Literal["development", "production"] = "development"  # production refuses development SVIDs
+    environment: dict[str, str] = {"environment": "prod", "region": "us-east"}  # what charters and tools are compared with
+    replicas: int = Field(default=1, ge=1, le=5)  # of every stream
+    tls_ca: Path | None = None  # PEM that the servers' certificates must chain to
+    edge_host: str = "127.0.0.1"
+    edge_port: int = Field(default=8443, ge=0, le=65535)
+    edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
+    edge_key: Path | None = None
+    workload_api: Path | None = None  # the development issuer's socket
+
+    @property
+    def creds(self) -> Path:
+        """Folder of `<worker>.creds`."""
+        return self.state / "creds"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of private keys, 0700; each file 0600."""
+        return self.state / "keys"
+
+
+def load(state: Path, environ: Mapping[str, str] | None = None) -> Settings:
+    """`fabric.json` of the folder, overridden by the environment.  Raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    try:
+        values = json.loads((state / "fabric.json").read_bytes())
+    except FileNotFoundError:
+        raise SettingsError(f"no fabric in {state}: run `weft up --dir {state}` first") from None
+    except ValueError as error:
+        raise SettingsError(f"{state / 'fabric.json'} is not JSON") from error
+    for name in Settings.model_fields:
+        text = environ.get(f"WEFT_{name.upper()}")
+        if text is not None:
+            values[name] = json.loads(text) if text[:1] in "[{" else text.split(",") if name == "servers" else text
+    try:
+        return Settings.model_validate({**values, "state": state})
+    except ValidationError as error:
+        raise SettingsError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))) from None

@@ -1,0 +1,96 @@
+"""What a person commands or asks.  Who it is, the server attests (the connection's name is the person's nkey); roles are facts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from schemas.base import FreeText, Name, Opaque, Sequence, SpiffeIDText, Wire
+from schemas.facts import FactBody, Kind
+
+APPLY = "org.weft.command.apply.v1"
+REVOKE = "org.weft.command.revoke.v1"
+LIFT = "org.weft.command.lift.v1"
+QUERY = "org.weft.query.v1"
+ANSWER = "org.weft.answer.v1"
+FAILED = "org.weft.failed.v1"
+
+
+class Change(Wire):
+    """Put or delete one fact.  `expected` is the revision of the fact that the writer saw; 0: it must not exist; none: whatever it is."""
+
+    kind: Kind
+    key: str
+    body: FactBody | None = None
+    expected: Sequence | None = None
+
+
+class Apply(Wire):
+    """One atomic batch."""
+
+    changes: Annotated[tuple[Change, ...], Field(min_length=1, max_length=1000)]
+    reason: FreeText | None = None
+    plan_only: bool = False
+
+
+class PlanLine(Wire):
+    """One line of a plan."""
+
+    kind: Kind
+    key: str
+    action: Literal["create", "change", "delete", "unchanged"]
+    fields: tuple[str, ...] = ()
+
+
+class Applied(Wire):
+    """The answer."""
+
+    plan: tuple[PlanLine, ...]
+    revision: Sequence | None = None  # none: plan only
+
+
+class Revoke(Wire):
+    """By a revoker.  Instances, agents, users and namespaces get a posture; tokens, transactions and keys an entry alone."""
+
+    id: Opaque
+    kind: Literal["token", "transaction", "instance", "agent", "namespace", "user", "key"]
+    value: str
+    agent: SpiffeIDText | None = None  # whose instance; needed for the namespace check of instances, tokens and transactions
+    reason: FreeText
+    preview: bool = False
+
+
+class Lift(Wire):
+    """By a revoker: an operator lifts anything."""
+
+    id: Opaque
+    scope: Literal["instance", "agent", "namespace", "user"]
+    value: str
+    agent: SpiffeIDText | None = None
+    reason: FreeText
+
+
+class Query(Wire):
+    """One question to audit or registry; which arguments count is said in docs/contracts."""
+
+    what: Literal["get", "list", "history", "can", "explain", "replay", "verify", "points", "status"]
+    kind: Kind | None = None
+    key: str | None = None
+    id: str | None = None  # txn, explanation id
+    after: Sequence = 0
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    wait_s: Annotated[float, Field(ge=0, le=5)] = 0
+    agent: SpiffeIDText | None = None
+    tool: Name | None = None
+    actions: tuple[str, ...] = ()
+    purpose: str | None = None
+    user: str | None = None
+
+
+class Answer(Wire):
+    """`rows` are plain data, as documented per question."""
+
+    rows: tuple[dict[str, Any], ...]
+    next: Sequence | None = None
+    revision: Sequence | None = None

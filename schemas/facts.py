@@ -1,0 +1,301 @@
+"""What is true: one model per kind of fact.  `weft.fact.<kind>.<key>` holds a `CloudEvent[Fact]`; the latest is the state.
+
+A deleted thing is a fact whose `body` is absent.  Patterns in bounds and charters are exact codes, or a prefix ending in `*`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from schemas.base import Code, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
+from schemas.token import DEFAULT_TTL_S, MAX_HOPS
+
+FACT = "org.weft.fact.v1"
+
+
+class Kind(StrEnum):
+    """The kinds of facts; the value is the subject token."""
+
+    AGENT = "agent"
+    TOOL = "tool"
+    NAMESPACE = "namespace"
+    RELATION = "relation"
+    POLICY = "policy"
+    RESPONSE = "response"
+    POSTURE = "posture"
+    PERSON = "person"
+    TRANSMITTER = "transmitter"
+    ISSUER = "issuer"
+    KEY = "key"
+
+
+Patterns = tuple[str, ...]
+Environment = dict[str, str]
+
+
+class Selectors(Wire):
+    """What the kernel must say of a process before it is this agent (SPIRE's unix attestor names)."""
+
+    uid: int | None = None
+    gid: int | None = None
+    path: str | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+    command: tuple[str, ...] | None = None  # the argument vector `weft agent run` may start as this agent; `{python}` is its interpreter
+
+
+class Provenance(Wire):
+    """Where it came from."""
+
+    image: str | None = None
+    source: str | None = None
+    model_digest: str | None = None
+    prompt_digest: str | None = None
+
+
+class Charter(Wire):
+    """What an agent is for."""
+
+    purposes: Patterns
+    tools: Patterns
+    actions: Patterns
+    authorization_details: Patterns = ()  # RFC 9396 types
+    delegates: tuple[SpiffeIDText, ...] = ()  # agents it may hand a step to
+    environment: Environment = {}
+    max_ttl_s: Ttl = DEFAULT_TTL_S
+    depth: Annotated[int, Field(ge=0, le=MAX_HOPS)] = 2
+
+
+State = Literal["active", "suspended", "retired"]
+
+
+class Agent(Wire):
+    """Key: the SPIFFE ID's subject."""
+
+    kind: Literal[Kind.AGENT] = Kind.AGENT
+    id: SpiffeIDText
+    owner: str
+    realm: Literal["first_party", "third_party"]
+    version: str
+    deployment: str
+    agent_type: str
+    charter: Charter
+    business: dict[str, str] = {}
+    financial: dict[str, str] = {}
+    security: dict[str, str] = {}
+    selectors: Selectors
+    provenance: Provenance = Provenance()
+    state: State = "active"
+
+
+class EvidenceRule(Wire):
+    """`tool` must have handled the same object before, in this transaction, with a positive outcome."""
+
+    tool: Name
+    fields: tuple[Name, ...]
+    max_age_s: Ttl = 300
+
+
+class Tool(Wire):
+    """Key: the name."""
+
+    kind: Literal[Kind.TOOL] = Kind.TOOL
+    name: Name
+    owner: str
+    workload: SpiffeIDText  # the identity of its guard; also an agent's, where an agent can be called
+    endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=512)]
+    resource: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=512)]  # RFC 8707
+    capabilities: tuple[str, ...] = ()
+    actions: tuple[Code, ...]
+    purposes: tuple[Code, ...]
+    bind: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
+    token_form: Literal["txn", "resource"] = "txn"  # aud: the trust domain, or the tool's resource (a leaf)
+    single_use: bool = False
+    evidence: tuple[EvidenceRule, ...] = ()
+    object_fields: dict[Name, str] = {}  # field name to JSON pointer (RFC 6901) into the request's body
+    chain: tuple[SpiffeIDText, ...] = ()  # agents or namespaces that must have acted before
+    staleness_s: Literal[3, 30] = 3  # how old the guard's revocation view may be
+    max_ttl_s: Ttl = DEFAULT_TTL_S
+    environment: Environment = {}
+    state: State = "active"
+
+
+class Bounds(Wire):
+    """What nobody below a namespace may exceed."""
+
+    purposes: Patterns = ("*",)
+    tools: Patterns = ("*",)
+    actions: Patterns = ("*",)
+    max_ttl_s: Ttl = 300
+    depth: Annotated[int, Field(ge=0, le=MAX_HOPS)] = MAX_HOPS
+
+
+class Namespace(Wire):
+    """Key: the prefix's subject.  An agent under no namespace is refused."""
+
+    kind: Literal[Kind.NAMESPACE] = Kind.NAMESPACE
+    prefix: SpiffeIDText
+    owner: str
+    realm: Literal["first_party", "third_party"] = "first_party"
+    bounds: Bounds = Bounds()
+    review: str | None = None  # date of the next review
+
+
+Entity = Annotated[str, StringConstraints(pattern=r"^(user|team|toolgroup|tool|agent|namespace):[^\s]{1,512}$")]
+
+
+class Relation(Wire):
+    """One edge of the relationship graph.  Key: SHA-256 of subject, relation and object."""
+
+    kind: Literal[Kind.RELATION] = Kind.RELATION
+    subject: Entity
+    relation: Literal["member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve"]
+    object: Entity
+    actions: Patterns = ("*",)  # with `operates` and `delegates_to`: which
+    expires_at: Seconds | None = None
+
+
+class Policy(Wire):
+    """A Cedar policy set, by name.  Key: the name."""
+
+    kind: Literal[Kind.POLICY] = Kind.POLICY
+    name: Name
+    cedar: Annotated[str, StringConstraints(max_length=65_536)]
+
+
+Scope = Literal["instance", "agent", "namespace", "user"]
+Level = Literal["normal", "narrowed", "step_up", "quarantined"]
+
+
+class Cause(Wire):
+    """One signal (or operator's order) that made a posture."""
+
+    id: Opaque  # transmitter and jti, or the command
+    by: str  # transmitter or person
+    level: Level
+    event_time: Seconds
+    event: str  # the event type URI, or `operator`
+    rule: Name | None = None
+    actions: Patterns | None = None  # what a narrowing leaves
+    purposes: Patterns | None = None
+    max_ttl_s: Ttl | None = None
+    until: Seconds | None = None
+
+
+class Posture(Wire):
+    """How far something is trusted now.  Key: scope and target digest.  A function of the set of its causes."""
+
+    kind: Literal[Kind.POSTURE] = Kind.POSTURE
+    scope: Scope
+    target: TargetDigest
+    value: str | None = None  # the SPIFFE ID or instance in clear; users stay digests
+    level: Level
+    actions: Patterns = ("*",)
+    purposes: Patterns = ("*",)
+    max_ttl_s: Ttl = 300
+    causes: tuple[Cause, ...]
+    revoke: bool = False  # what was minted before this revision is revoked
+
+
+Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter"]
+
+
+class Grant(Wire):
+    """A role over a namespace and everything below it."""
+
+    role: Role
+    namespace: SpiffeIDText
+
+
+class Person(Wire):
+    """An operator.  Key: the public user nkey."""
+
+    kind: Literal[Kind.PERSON] = Kind.PERSON
+    nkey: Annotated[str, StringConstraints(pattern=r"^U[A-Z2-7]{55}$")]
+    name: str
+    roles: tuple[Grant, ...]
+    state: State = "active"
+
+
+class TransmitterCeiling(Wire):
+    """The most that a transmitter's word may cause."""
+
+    namespaces: tuple[SpiffeIDText, ...]
+    strongest: Literal["record", "narrow", "step_up", "quarantine"]
+    subjects_per_minute: Annotated[int, Field(ge=1)] = 60
+
+
+class Transmitter(Wire):
+    """Who may tell us signals.  Key: SHA-256 of `iss`."""
+
+    kind: Literal[Kind.TRANSMITTER] = Kind.TRANSMITTER
+    iss: str
+    aud: str
+    jwks: dict[str, Any]  # RFC 7517
+    trust: dict[str, Literal["low", "medium", "high"]]  # event type URI, or `*`, to the most its word is worth
+    ceiling: TransmitterCeiling
+    state: State = "active"
+
+
+class UserIssuer(Wire):
+    """An OpenID provider whose access tokens name people.  Key: SHA-256 of `iss`."""
+
+    kind: Literal[Kind.ISSUER] = Kind.ISSUER
+    iss: str
+    jwks: dict[str, Any]
+    aud: str  # this fabric, as the issuer names it
+
+
+KeyPurpose = Literal["tokens", "revocation", "signals", "svid", "checkpoint"]
+
+
+class Key(Wire):
+    """A public key of the fabric, or of a trust domain (`svid`).  Key: purpose and `kid`."""
+
+    kind: Literal[Kind.KEY] = Kind.KEY
+    purpose: KeyPurpose
+    kid: Opaque
+    jwk: dict[str, Any]
+    trust_domain: str
+    assurance: Literal["development", "production"] = "production"
+    state: Literal["active", "retired", "compromised"] = "active"
+
+
+class ResponseRule(Wire):
+    """First match of the strictest confidence wins; scope says who is hit."""
+
+    name: Name
+    events: Patterns = ("*",)  # event type URIs
+    confidence: Literal["low", "medium", "high"]
+    response: Literal["record", "narrow", "step_up", "quarantine"]
+    scope: Literal["instance", "agent", "user"] = "instance"
+    actions: Patterns | None = None
+    purposes: Patterns | None = None
+    max_ttl_s: Ttl | None = None
+    duration_s: Annotated[int, Field(gt=0)] | None = None  # none: until lifted
+
+
+class ResponsePolicy(Wire):
+    """How signals are answered.  Key: the name."""
+
+    kind: Literal[Kind.RESPONSE] = Kind.RESPONSE
+    name: Name
+    rules: tuple[ResponseRule, ...]
+
+
+FactBody = Annotated[
+    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key,
+    Field(discriminator="kind"),
+]
+
+
+class Fact(Wire):
+    """`data` of `FACT`."""
+
+    kind: Kind
+    key: str
+    body: FactBody | None = None  # absent: deleted
+    by: str  # person, worker or `bootstrap`
+    reason: FreeText | None = None

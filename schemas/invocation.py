@@ -1,0 +1,96 @@
+"""The invocation: what an agent asks, what it is answered.
+
+The agent signs `SignedRequest` with the key its SVID is bound to (Ed25519, JWS compact, RFC 7515; `alg` EdDSA of RFC 8037) and
+publishes `InvocationRequest` on its own subject.  The compact JWS is kept as received: its SHA-256 is the request digest.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Code, Compact, Digest, FreeText, Name, Opaque, Seconds, Sequence, Wire
+from schemas.reasons import AgentCode
+
+REQUEST_TYP = "weft-request+jwt"  # the JOSE `typ` of SignedRequest, RFC 7515 section 4.1.9
+REQUEST_LIFE_S = 30
+MAX_REQUEST_BYTES = 65_536
+
+REQUESTED = "org.weft.invocation.requested.v1"
+GRANTED = "org.weft.invocation.granted.v1"
+REFUSED = "org.weft.invocation.refused.v1"
+
+
+class CallParts(Wire):
+    """What of the coming HTTP request can be bound (weft.digest.call_parts)."""
+
+    method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
+    path: Digest
+    body: Digest
+
+
+class SignedRequest(Wire):
+    """The payload of the agent's JWS."""
+
+    id: Opaque  # chosen by the agent; one id, one digest, one answer
+    tool: Name
+    actions: Annotated[tuple[Code, ...], Field(min_length=1, max_length=16)]
+    purpose: Code
+    call: CallParts | None = None  # the arguments, as digests
+    intent: Digest | None = None  # of the free text; recorded, never helps an Allow
+    parent: Digest | None = None  # of the token this request continues, see InvocationRequest.parent_token
+    user: Digest | None = None  # of the user token
+    evidence: Annotated[tuple[Sequence, ...], Field(max_length=8)] = ()  # RECORD sequences the guards answered with
+    ttl_s: Annotated[int, Field(ge=1, le=300)] | None = None  # asked; never more than the tool's and the charter's
+    iat: Seconds
+
+
+class InvocationRequest(Wire):
+    """`data` of `REQUESTED`.  Tokens in here reach no stream and no log."""
+
+    request: Compact  # JWS of SignedRequest
+    svid: Compact  # the JWT-SVID of the connection
+    parent_token: Compact | None = None  # one received as a callee (child), or one of this instance's own (same transaction)
+    user_token: Compact | None = None  # RFC 9068 `at+jwt`, for calls on behalf of a person
+    intent: FreeText | None = None
+
+
+class Granted(Wire):
+    """`data` of `GRANTED`."""
+
+    request_id: Opaque
+    txn: str
+    endpoint: str  # where the tool lives; append the bound path
+    token: Compact  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10
+    token_type: Literal["N_A"] = "N_A"  # section 1.5 of the same; RFC 8693 section 2.2.1
+    issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token"] = "urn:ietf:params:oauth:token-type:txn_token"
+    expires_at: Seconds
+    actions: tuple[Code, ...]  # perhaps fewer than asked
+    explanation: str  # for `weft explain`
+
+
+class Refused(Wire):
+    """`data` of `REFUSED`."""
+
+    request_id: Opaque | None = None  # absent where the request could not be read
+    code: AgentCode
+    needs: Literal["approval", "fresh_attestation", "proof_of_possession"] | None = None  # of a step-up
+    retry_after_s: float | None = None
+    explanation: str
+
+
+class ToolListed(Wire):
+    """One line of the answer to `tools()`."""
+
+    name: Name
+    capabilities: tuple[str, ...]
+    actions: tuple[Code, ...]
+    purposes: tuple[Code, ...]
+
+
+class ToolList(Wire):
+    """`data` of `org.weft.tools.listed.v1`: only what this agent may call."""
+
+    tools: tuple[ToolListed, ...]
+    facts_revision: Sequence

@@ -1,0 +1,193 @@
+"""What RECORD holds: one CloudEvent per thing that happened, on `weft.record.<worker>.<what>.<who>`.
+
+No subject holds a txn, jti or request id; no event holds a token.  Types are `org.weft.record.<what>.v1`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from schemas.base import Digest, InstanceID, Name, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
+from schemas.decision import Decision, DecisionInput
+from schemas.reasons import DenyReason, GuardReason
+from schemas.token import TokenClaims
+
+ISSUED = "org.weft.record.issued.v1"
+DENIED = "org.weft.record.denied.v1"
+LIMITED = "org.weft.record.limited.v1"
+USED = "org.weft.record.used.v1"
+ADMITTED = "org.weft.record.admitted.v1"
+NOT_ADMITTED = "org.weft.record.notadmitted.v1"
+CUT = "org.weft.record.cut.v1"
+APPLIED = "org.weft.record.applied.v1"
+SIGNALLED = "org.weft.record.signalled.v1"
+RESPONDED = "org.weft.record.responded.v1"
+REVOKED = "org.weft.record.revoked.v1"
+COMPLETED = "org.weft.record.completed.v1"
+
+
+class Issued(Wire):
+    """A decision that allowed, and the claims that were signed.  Committed before the token leaves."""
+
+    input: DecisionInput
+    gateway: Decision
+    decision: Decision  # the broker's own; it governs
+    claims: TokenClaims
+    kid: str
+    explanation: str
+    caller: str
+    intent: str | None = None
+
+
+class Denied(Wire):
+    """A refusal, by gateway or broker.  `input` is absent where the request could not be read that far."""
+
+    by: Literal["gateway", "broker"]
+    reason: DenyReason
+    input: DecisionInput | None = None
+    decision: Decision | None = None
+    explanation: str
+    caller: str
+    detail: str | None = None  # which rule of which format; never the input
+    txn: str | None = None
+
+
+class Limited(Wire):
+    """A second's worth of requests over the limit, as one event."""
+
+    caller: str
+    count: int
+    second: Seconds
+
+
+class Used(Wire):
+    """A guard's report.  The point's name is the one the server attested."""
+
+    point: str
+    tool: Name
+    jti: str
+    txn: str
+    sub: str
+    agent: SpiffeIDText
+    instance: InstanceID
+    actions: tuple[str, ...]
+    accepted: bool
+    reason: GuardReason | None = None
+    outcome: Literal["positive", "negative", "none"] = "none"  # what the tool said of it
+    object: Digest | None = None
+    at: Seconds
+
+
+class Admitted(Wire):
+    """A connection was admitted."""
+
+    name: str
+    kind: Literal["agent", "point", "operator"]
+    id: str
+    instance: InstanceID | None = None
+    jkt: Digest | None = None
+    svid_jti: str | None = None
+    expires_at: Seconds
+
+
+class NotAdmitted(Wire):
+    """A connection was refused."""
+
+    kind: str
+    id: str | None = None  # as far as it was verified
+    reason: DenyReason
+    detail: str
+
+
+class Cut(Wire):
+    """Connections were cut."""
+
+    name: str
+    connections: int
+    cause: str
+
+
+class Applied(Wire):
+    """A set of changes was committed to FACTS, or refused."""
+
+    person: str
+    changes: tuple[str, ...]  # `<kind>/<key>`, at most 1,000
+    revision: Sequence | None = None
+    refused: DenyReason | None = None
+    detail: str | None = None
+
+
+class Signalled(Wire):
+    """A SET was stored, or refused."""
+
+    iss: str | None = None
+    jti: str | None = None
+    event: str | None = None
+    by: str  # the connection that brought it
+    seq: Sequence | None = None  # in SIGNALS
+    refused: DenyReason | None = None
+    detail: str | None = None
+
+
+class Responded(Wire):
+    """What a signal caused."""
+
+    iss: str
+    jti: str
+    event: str
+    confidence: Literal["low", "medium", "high"]
+    rule: Name | None = None
+    response: Literal["record", "narrow", "step_up", "quarantine", "lift"]
+    scope: str | None = None
+    target: TargetDigest | None = None
+    value: str | None = None
+    posture_revision: Sequence | None = None
+    detail: str | None = None
+    receipt: str | None = None  # compact JWS by the signals key
+
+
+class Revoked(Wire):
+    """An entry was committed; names and reasons stand here, digests in REVOCATIONS."""
+
+    n: int
+    targets: tuple[str, ...]  # `<kind>:<value>`
+    cause: str
+    posture_revision: Sequence | None = None
+    by: str
+
+
+class PointOutcome(Wire):
+    """How one point ended."""
+
+    point: str
+    state: Literal["confirmed", "expired", "uncontained"]
+    ms: float | None = None
+
+
+class Completed(Wire):
+    """The completion record of an entry."""
+
+    n: int
+    contained: bool
+    points: tuple[PointOutcome, ...]
+    committed_at: float
+    last_ms: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+RecordData = Issued | Denied | Limited | Used | Admitted | NotAdmitted | Cut | Applied | Signalled | Responded | Revoked | Completed
+BY_TYPE: dict[str, type[Any]] = {
+    ISSUED: Issued,
+    DENIED: Denied,
+    LIMITED: Limited,
+    USED: Used,
+    ADMITTED: Admitted,
+    NOT_ADMITTED: NotAdmitted,
+    CUT: Cut,
+    APPLIED: Applied,
+    SIGNALLED: Signalled,
+    RESPONDED: Responded,
+    REVOKED: Revoked,
+    COMPLETED: Completed,
+}

@@ -1,0 +1,107 @@
+"""Every subject of the fabric, as a value with both faces: `.at(...)` to publish, `.filter` to subscribe.
+
+A *name* is a connection's name as admission placed it and the server attests it: `<instance>.<SPIFFE ID subject>` for agents and
+points, the public nkey for operators, the worker's own name inside FABRIC.  Names may span several tokens, so they always come last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weft.digest import sha256
+from weft.spiffeid import SpiffeID
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """`prefix` alone, or followed by what `.at` is given."""
+
+    prefix: str
+    open: bool = True
+
+    @property
+    def filter(self) -> str:
+        """What to subscribe to."""
+        return f"{self.prefix}.>" if self.open else self.prefix
+
+    def at(self, *tokens: str) -> str:
+        """What to publish to.  Raises ValueError for a token that would widen or break the subject."""
+        if self.open != bool(tokens):
+            raise ValueError(f"{self.prefix} takes {'a name' if self.open else 'nothing'}")
+        for token in tokens:
+            if not token or any(c in " \t\r\n*>" for c in token) or ".." in token or token[0] == "." or token[-1] == ".":
+                raise ValueError(f"not a subject token under {self.prefix}")
+        return ".".join((self.prefix, *tokens))
+
+    def name(self, subject: str) -> str:
+        """The inverse of `.at` with one name."""
+        return subject[len(self.prefix) + 1 :]
+
+
+# --- agents ask (account AGENTS) -------------------------------------------------------------------------------------------
+INVOKE = Subject("weft.invoke")
+TOOLS = Subject("weft.tools")
+COMPLETE = Subject("weft.complete")
+
+# --- enforcement points say (account POINTS) ---------------------------------------------------------------------------------
+ATTACH = Subject("weft.attach")
+CLAIM = Subject("weft.claim")
+USE = Subject("weft.use")
+ACK = Subject("weft.ack")
+NOTICE = Subject("weft.notice")  # a guard's own signal
+
+# --- operators and transmitters (account OPERATORS) ---------------------------------------------------------------------------
+APPLY = Subject("weft.command.registry.apply")
+REVOKE = Subject("weft.command.signals.revoke")
+LIFT = Subject("weft.command.signals.lift")
+QUERY = Subject("weft.query.audit")
+SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
+
+# --- the edge (account EDGE) ---------------------------------------------------------------------------------------------------
+EDGE_KEYS = Subject("weft.edge.keys", open=False)
+
+# --- between workers (account FABRIC) ------------------------------------------------------------------------------------------
+MINT = Subject("weft.broker.mint", open=False)
+ORDER = Subject("weft.order.revoke", open=False)
+HEALTH = Subject("weft.health")  # .at(worker)
+CUT = Subject("weft.order.cut", open=False)
+
+# --- streams --------------------------------------------------------------------------------------------------------------------
+FACT = Subject("weft.fact")  # .at(kind, key)
+SIGNAL = Subject("weft.signal")  # .at(digest of iss)
+REVOCATION_ENTRY = Subject("weft.revocation.entry", open=False)
+REVOCATION_BEACON = Subject("weft.revocation.beacon", open=False)
+REVOCATION = Subject("weft.revocation")
+RECORD = Subject("weft.record")  # .at(worker, what, who)
+CLAIMED = Subject("weft.claimed")  # .at(digest of tool and jti)
+
+# --- what the server republishes after commit, and broadcasts to points -----------------------------------------------------------
+PUSH_FACT = Subject("weft.push.fact")
+PUSH_REVOCATION = Subject("weft.push.revocation")
+PUSH_TOOL = Subject("weft.push.tool")  # .at(digest of the tool's name): its record changed; attach again
+
+
+def connection_name(instance: str, spiffe_id: SpiffeID) -> str:
+    """The name of an agent's or a point's connection."""
+    return f"{instance}.{spiffe_id.subject}"
+
+
+def parse_connection_name(name: str) -> tuple[str, SpiffeID]:
+    """The inverse; raises ValueError."""
+    instance, _, subject = name.partition(".")
+    return instance, SpiffeID.from_subject(subject)
+
+
+def relation_key(subject: str, relation: str, obj: str) -> str:
+    """The key of a relation fact."""
+    return sha256(f"{subject}\0{relation}\0{obj}")
+
+
+def inbox_of(name: str) -> str:
+    """The inbox prefix of an outer connection; nobody else may subscribe below it."""
+    return f"_INBOX.{name}"
+
+
+def worker_inbox(worker: str) -> str:
+    """The inbox prefix of a worker."""
+    return f"_INBOX_{worker}"
