@@ -2,3 +2,9 @@
 
 WORKER_STARTED = "worker_started"
 WORKER_STOPPED = "worker_stopped"
+WORKER_FAILED = "worker_failed"
+TASK_FAILED = "task_failed"
+REQUEST_FAILED = "request_failed"
+WORKER_RESTARTED = "worker_restarted"
+FABRIC_STARTED = "fabric_started"
+FABRIC_STOPPED = "fabric_stopped"

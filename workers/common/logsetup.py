@@ -1,0 +1,48 @@
+"""How log lines look: JSON for machines, columns for people, and never a credential.
+
+`scrub` is the second line of defence.  The first is that nobody logs a token, key or payload (log.py); this one sees what slipped,
+replaces it, and leaves a mark that a test or a reader can find.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+SCRUBBED = "[scrubbed]"
+
+# A compact JWS or JWE (its header always starts `{"`, base64url `eyJ`), an nkey seed, a PEM private key.
+_CREDENTIAL = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+|\bS[UAOXNC][A-Z2-7]{40,}|-----BEGIN [A-Z ]*PRIVATE KEY-----")
+
+
+def scrub(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """Replace every value that holds a credential."""
+    for name, value in line.items():
+        if not isinstance(value, bool | int | float | None) and _CREDENTIAL.search(str(value)):
+            line[name] = SCRUBBED
+    return line
+
+
+def configure(*, as_json: bool | None = None, level: int = logging.INFO) -> None:
+    """Set structlog up, to standard error: JSON unless that is a terminal."""
+    if as_json is None:
+        as_json = not sys.stderr.isatty()
+    renderer: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso"),
+            scrub,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    # Libraries keep to themselves: their lines may quote what they were given (faststream-notes 3.11).
+    logging.getLogger().addHandler(logging.NullHandler())

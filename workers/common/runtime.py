@@ -1,0 +1,227 @@
+"""What every worker stands on: one connection, its views, its tasks, its health, and the order in which they start and stop.
+
+    def build(settings: Settings) -> FastStream:
+        runtime = Runtime("gateway", settings, facts=True, revocations=True)
+
+        async def start() -> None:                      # connected, views loaded; nobody can reach us yet
+            gateway = Gateway(runtime.facts, runtime.publisher, runtime.clock)
+            subscribe(runtime, gateway)                 # nats-py subscriptions of hot subjects
+            runtime.spawn(gateway.summarise(), name="summaries")
+
+        return runtime.app(start=start, stop=None)
+
+FastStream subscribers are declared on `runtime.broker` inside `build` and begin to consume after `start` returned.  The order is
+connect, views, `start`, FastStream subscribers; stopping is the reverse, then the connection drains.
+
+A worker *ends* when its connection closes for good, a spawned task fails, or it calls `fail`; `WorkerApp.ended` tells its supervisor,
+which builds it anew (design 8).  Nothing here decides anything; views that are not fresh are the caller's to refuse by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from secrets import token_hex
+from typing import Any
+
+import structlog
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from config.settings import Settings
+from schemas.health import Health
+from streams.bus import Publisher, client, fabric_broker
+from streams.facts import FactsView
+from workers.common import log
+from workers.common.clock import Clock, SystemClock
+from workers.common.health import Canary, answer_health
+from workers.common.revocations import Revocations
+from workers.common.tasks import Tasks
+
+GRACE_S = 5.0  # what a request in flight is given when its worker stops; the request deadline (design 5)
+LOAD_DEADLINE_S = 30.0  # for the views; measured: 1.1 million facts in 13 s
+
+Step = Callable[[], Awaitable[None]]
+logger = structlog.get_logger()
+
+
+class WorkerApp(FastStream):
+    """A FastStream application that can tell its supervisor that it has ended."""
+
+    def __init__(self, runtime: Runtime, **options: Any) -> None:
+        super().__init__(runtime.broker, logger=None, **options)
+        self.runtime = runtime
+        self.ended = asyncio.Event()
+
+    def end(self) -> None:
+        """Tell the supervisor, and FastStream's own `run` where that is what runs us."""
+        self.ended.set()
+        self.exit()
+
+
+class Runtime:
+    """One worker's ground.  `nc`, `publisher` and the views exist from the moment `start` is called."""
+
+    nc: Client
+    publisher: Publisher
+
+    def __init__(
+        self,
+        worker: str,
+        settings: Settings,
+        *,
+        facts: bool = False,
+        revocations: bool = False,
+        canary: str | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """`facts` and `revocations` ask for the views; `canary` is the RECORD subject this worker may publish its health canary on."""
+        self.worker = worker
+        self.settings = settings
+        self.clock: Clock = clock or SystemClock()
+        self.copy_id = token_hex(6)
+        self.log = logger.bind(worker=worker, copy=self.copy_id)
+        self.broker: NatsBroker = fabric_broker(worker, settings, closed_cb=self._connection_closed)
+        self._wants = (facts, revocations)
+        self._facts: FactsView | None = None
+        self._revocations: Revocations | None = None
+        self._canary_subject = canary
+        self._canary: Canary | None = None
+        self._background = Tasks(self._background_failed)
+        self._requests = Tasks(self._request_failed)
+        self._app: WorkerApp | None = None
+        self._stack = AsyncExitStack()
+        self._stopping = False
+        self.detail: Callable[[], dict[str, Any]] = dict  # what the worker adds to its health
+
+    # --- what a worker uses -------------------------------------------------------------------------------------------------
+
+    @property
+    def facts(self) -> FactsView:
+        """The facts view.  Raises RuntimeError where `build` did not ask for it."""
+        if self._facts is None:
+            raise RuntimeError(f"{self.worker} has no facts view, or has not started")
+        return self._facts
+
+    @property
+    def revocations(self) -> Revocations:
+        """The revocation view and its feed.  Raises RuntimeError where `build` did not ask for it."""
+        if self._revocations is None:
+            raise RuntimeError(f"{self.worker} has no revocation view, or has not started")
+        return self._revocations
+
+    def views_fresh(self, now: float, budget_s: float = 3.0) -> bool:
+        """Whether the views this worker asked for are within the budget.  A worker without any is always fresh."""
+        return self._revocations is None or self._revocations.fresh(now, budget_s)
+
+    async def wait_current(self) -> None:
+        """Until the views this worker asked for are fresh for the first time; at once where it asked for none."""
+        if self._revocations is not None:
+            await self._revocations.current.wait()
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], *, name: str) -> asyncio.Task[Any]:
+        """Run for the worker's life.  Its failure ends the worker."""
+        return self._background.start(coro, name=name)
+
+    def handle(self, coro: Coroutine[Any, Any, Any], *, name: str = "request") -> asyncio.Task[Any]:
+        """Run one request, so that a slow one never blocks the next.  Its failure is logged; at stop it may finish within `GRACE_S`."""
+        return self._requests.start(coro, name=name)
+
+    @property
+    def in_flight(self) -> int:
+        """Requests running now."""
+        return len(self._requests)
+
+    async def health(self, *, canary: bool) -> Health:
+        """How this copy is, as `weft.health.<worker>` answers it."""
+        fresh = self.views_fresh(self.clock.now())
+        recorded = await self._canary.sing() if canary and self._canary is not None else None
+        return Health(
+            worker=self.worker,
+            copy_id=self.copy_id,
+            ready=fresh and recorded is not False,
+            facts=self._facts.revision if self._facts is not None else None,
+            revocations=self._revocations.view.counter if self._revocations is not None else None,
+            fresh=fresh,
+            recorded=recorded,
+            detail=self.detail(),
+        )
+
+    def fail(self, reason: str) -> None:
+        """End this worker; its supervisor builds it anew."""
+        if self._app is None or self._app.ended.is_set() or self._stopping:
+            return
+        self.log.error(log.WORKER_FAILED, reason=reason)
+        self._app.end()
+
+    def app(self, start: Step | None = None, stop: Step | None = None) -> WorkerApp:
+        """The application.  `stop` runs while the connection still lives, after nobody can reach the worker any more."""
+
+        @asynccontextmanager
+        async def lifespan() -> AsyncIterator[None]:
+            try:
+                await self._start(start, stop)
+                yield
+            finally:
+                await self._stop()
+
+        answer_health(self)
+        self._app = WorkerApp(self, lifespan=lifespan, on_shutdown=[self._stop])
+        return self._app
+
+    # --- the order of things ------------------------------------------------------------------------------------------------
+
+    async def _start(self, start: Step | None, stop: Step | None) -> None:
+        stack = self._stack
+        stack.push_async_callback(self.broker.stop)
+        await self.broker.connect()
+        self.nc = client(self.broker)
+        self.publisher = Publisher(self.nc)
+        if self._canary_subject is not None:
+            self._canary = Canary(self.publisher, self._canary_subject, self.worker)
+        stack.push_async_callback(self._background.close)
+        async with asyncio.timeout(LOAD_DEADLINE_S):
+            await self._start_views(stack)
+        stack.push_async_callback(self._requests.close, GRACE_S)
+        if start is not None:
+            if stop is not None:
+                stack.push_async_callback(stop)
+            await start()
+        stack.push_async_callback(self._stop_subscribers)
+        self.log.info(log.WORKER_STARTED)
+
+    async def _start_views(self, stack: AsyncExitStack) -> None:
+        facts, revocations = self._wants
+        if facts or revocations:  # the key that signs revocations is a fact
+            self._facts = FactsView(self.nc)
+            stack.push_async_callback(self._facts.stop)
+            await self._facts.start()
+        if revocations and self._facts is not None:
+            self._revocations = Revocations(self.nc, self._facts, self.clock)
+            stack.push_async_callback(self._revocations.stop)
+            await self._revocations.start()
+
+    async def _stop_subscribers(self) -> None:
+        for subscriber in self.broker.subscribers:
+            await subscriber.stop()
+
+    async def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        await self._stack.aclose()
+        self.log.info(log.WORKER_STOPPED)
+
+    # --- what ends it ---------------------------------------------------------------------------------------------------------
+
+    async def _connection_closed(self) -> None:
+        self.fail("connection_closed")
+
+    def _background_failed(self, name: str, error: BaseException) -> None:
+        self.log.error(log.TASK_FAILED, task=name, error=type(error).__name__)
+        self.fail("task_failed")
+
+    def _request_failed(self, name: str, error: BaseException) -> None:
+        self.log.error(log.REQUEST_FAILED, task=name, error=type(error).__name__)
