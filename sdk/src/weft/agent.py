@@ -1,0 +1,292 @@
+"""An agent's side of the contract: ask for one call, get an endpoint and a token good for it, or a typed refusal.
+
+`Agent.invoke()` returns `Grant | Refusal`; both are values, and a `Refusal` is falsy.  `Agent.call()` also performs the HTTP request
+with the `Txn-Token` header (draft-ietf-oauth-transaction-tokens-10 section 1.6).  A `Transaction` keeps what its steps share: the
+person, the transaction they continue, and the evidence that the tools' guards reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import nats.errors
+
+from weft import wire
+from weft.connection import Connection
+from weft.digest import b64u, call_parts, sha256
+
+if TYPE_CHECKING:
+    import httpx
+
+DEADLINE_S = 5.0  # of an invocation, retries included
+RETRY_S = 0.05  # between tries while no gateway answers
+REQUEST_TYP = "weft-request+jwt"
+REQUESTED = "org.weft.invocation.requested.v1"
+GRANTED = "org.weft.invocation.granted.v1"
+TOOLS_ASKED = "org.weft.tools.asked.v1"
+COMPLETED = "org.weft.transaction.completed.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPCall:
+    """The HTTP request that is to follow: `path` comes after the tool's endpoint, with its query as it will be sent."""
+
+    method: str
+    path: str
+    body: bytes = b""
+
+    @classmethod
+    def json(cls, method: str, path: str, value: Any) -> HTTPCall:
+        """A call with a JSON body."""
+        return cls(method, path, json.dumps(value, separators=(",", ":")).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One call's worth of access.  The token is in no `repr`."""
+
+    txn: str
+    endpoint: str
+    token: str = field(repr=False)
+    expires_at: int
+    actions: tuple[str, ...]
+    explanation: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No, and all that an agent may know of why.  `explanation` is what to give an operator for `weft explain`."""
+
+    code: str
+    explanation: str
+    needs: str | None = None
+    retry_after_s: float | None = None
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Refused(Exception):
+    """Raised by `call()`, which has no answer to return."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.code} (explanation {refusal.explanation})")
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the tool answered, and the RECORD sequence of the use its guard reported (evidence for later steps)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    grant: Grant
+    evidence: int | None
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+class Agent:
+    """One instance of an agent, connected.  Use as an async context manager; safe for concurrent calls."""
+
+    def __init__(self, connection: Connection, *, http: httpx.AsyncClient | None = None) -> None:
+        self._connection = connection
+        self._http = http
+        self._owns_http = http is None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Agent:
+        """As `weft agent run` sets it up: WEFT_SERVERS, WEFT_TRUST_DOMAIN, SPIFFE_ENDPOINT_SOCKET."""
+        return cls(Connection.from_env("agent", environ))
+
+    async def __aenter__(self) -> Self:
+        await self._connection.start()
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._http is not None and self._owns_http:
+            await self._http.aclose()
+        await self._connection.close()
+
+    @property
+    def connection(self) -> Connection:
+        """The attested connection."""
+        return self._connection
+
+    async def tools(self) -> list[dict[str, Any]]:
+        """Only what this agent may call now: name, capabilities, actions, purposes."""
+        body = wire.event(TOOLS_ASKED, {}, source=str(self._connection.spiffe_id))
+        raw = await self._connection.request(f"weft.tools.{self._connection.name}", body, DEADLINE_S)
+        tools: list[dict[str, Any]] = wire.parse(raw).data["tools"]
+        return tools
+
+    async def invoke(
+        self,
+        tool: str,
+        actions: Sequence[str],
+        purpose: str,
+        *,
+        call: HTTPCall | None = None,
+        parent: str | None = None,
+        user_token: str | None = None,
+        evidence: Sequence[int] = (),
+        intent: str | None = None,
+        ttl_s: int | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> Grant | Refusal:
+        """Asks for one call.
+
+        `parent` is a token this request continues: one that this workload was called with, or one of this instance's own.
+        The same signed request is sent again while no gateway answers: one id, one answer.  Never raises for a refusal or an
+        unreachable fabric (code `unavailable`).
+        """
+        payload = {
+            "tool": tool,
+            "actions": list(actions),
+            "purpose": purpose,
+            "call": call_parts(call.method, call.path, call.body) if call else None,
+            "intent": sha256(intent) if intent else None,
+            "parent": sha256(parent) if parent else None,
+            "user": sha256(user_token) if user_token else None,
+            "evidence": list(evidence),
+            "ttl_s": ttl_s,
+            "iat": int(time.time()),
+        }
+        carried = {"parent_token": parent, "user_token": user_token, "intent": intent}
+        return await self._ask({k: v for k, v in payload.items() if v is not None}, {k: v for k, v in carried.items() if v}, deadline_s)
+
+    async def _ask(self, payload: dict[str, Any], carried: dict[str, str], deadline_s: float) -> Grant | Refusal:
+        connection, signer, body = self._connection, "", b""
+        until = time.monotonic() + deadline_s
+        while (left := until - time.monotonic()) > 0:
+            if connection.key.public != signer:  # first, or rebuilt with another key: another digest must have another id
+                signer, payload = connection.key.public, {**payload, "id": uuid.uuid4().hex}
+                data = {"request": sign_request(payload, signer, connection.key.sign), "svid": connection.svid, **carried}
+                body = wire.event(REQUESTED, data, source=str(connection.spiffe_id), id=payload["id"])
+            try:
+                raw = await connection.request(f"weft.invoke.{connection.name}", body, left)
+            except nats.errors.NoRespondersError:
+                await asyncio.sleep(min(RETRY_S, left))
+            except (nats.errors.Error, OSError, TimeoutError):
+                break
+            else:
+                return _answer(raw)
+        return Refusal("unavailable", str(payload["id"]))
+
+    async def call(self, tool: str, actions: Sequence[str], purpose: str, call: HTTPCall, **options: Any) -> Answer:
+        """`invoke()` and the HTTP request; raises Refused for a refusal, httpx.HTTPError for a tool that cannot be reached."""
+        grant = await self.invoke(tool, actions, purpose, call=call, **options)
+        if not isinstance(grant, Grant):
+            raise Refused(grant)
+        return await self.send(grant, call)
+
+    async def send(self, grant: Grant, call: HTTPCall) -> Answer:
+        """Performs the HTTP request that the grant is for."""
+        headers = {"Txn-Token": grant.token}
+        if call.body:
+            headers["Content-Type"] = "application/json"
+        url = grant.endpoint.rstrip("/") + call.path
+        response = await self._client().request(call.method, url, content=call.body, headers=headers)
+        seq = response.headers.get("Weft-Record", "")
+        return Answer(response.status_code, dict(response.headers), response.content, grant, int(seq) if seq.isdigit() else None)
+
+    async def complete(self, grant: Grant) -> None:
+        """The transaction is over: its token and all that descends from it die at every point."""
+        body = wire.event(COMPLETED, {"token": grant.token}, source=str(self._connection.spiffe_id))
+        raw = await self._connection.request(f"weft.complete.{self._connection.name}", body, DEADLINE_S)
+        if wire.parse(raw).type == wire.FAILED:
+            raise Refused(Refusal("denied", grant.explanation))
+
+    def transaction(self, purpose: str, *, user_token: str | None = None, parent: str | None = None) -> Transaction:
+        """Steps that belong together."""
+        return Transaction(self, purpose, user_token, parent)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            import httpx
+
+            self._http = httpx.AsyncClient(timeout=DEADLINE_S, follow_redirects=False, trust_env=False)
+        return self._http
+
+
+class Transaction:
+    """Steps under one `txn`: the first grant fixes the ceiling, each answer's evidence is shown to the next step."""
+
+    def __init__(self, agent: Agent, purpose: str, user_token: str | None, parent: str | None) -> None:
+        self._agent = agent
+        self._purpose = purpose
+        self._user_token = user_token
+        self._continues = parent
+        self._evidence: list[int] = []
+        self._last: Grant | None = None
+
+    @property
+    def txn(self) -> str | None:
+        """The transaction's identifier, once the first step was granted."""
+        return self._last.txn if self._last else None
+
+    async def invoke(self, tool: str, actions: Sequence[str], call: HTTPCall, **options: Any) -> Grant | Refusal:
+        """As Agent.invoke, within this transaction."""
+        grant = await self._agent.invoke(
+            tool,
+            actions,
+            self._purpose,
+            call=call,
+            parent=self._continues,
+            user_token=self._user_token,
+            evidence=self._evidence,
+            **options,
+        )
+        if isinstance(grant, Grant):
+            self._last = grant
+            self._continues = grant.token
+        return grant
+
+    async def call(self, tool: str, actions: Sequence[str], call: HTTPCall, **options: Any) -> Answer:
+        """As Agent.call, within this transaction."""
+        grant = await self.invoke(tool, actions, call, **options)
+        if not isinstance(grant, Grant):
+            raise Refused(grant)
+        answer = await self._agent.send(grant, call)
+        if answer.evidence is not None:
+            self._evidence.append(answer.evidence)
+        return answer
+
+    async def complete(self) -> None:
+        """Ends it."""
+        if self._last is not None:
+            await self._agent.complete(self._last)
+
+
+def sign_request(payload: Mapping[str, Any], nkey: str, sign: Callable[[bytes], bytes]) -> str:
+    """The JWS (RFC 7515 section 7.1, EdDSA of RFC 8037) that binds a request to the connection's key."""
+    header = b64u(json.dumps({"alg": "EdDSA", "typ": REQUEST_TYP, "kid": nkey}, separators=(",", ":")).encode())
+    signing_input = f"{header}.{b64u(json.dumps(payload, separators=(',', ':')).encode())}"
+    return f"{signing_input}.{b64u(sign(signing_input.encode()))}"
+
+
+def _answer(raw: bytes) -> Grant | Refusal:
+    event = wire.parse(raw)
+    data = event.data
+    if event.type == GRANTED:
+        return Grant(
+            data["txn"],
+            data["endpoint"],
+            data["token"],
+            data["expires_at"],
+            tuple(data["actions"]),
+            data["explanation"],
+            data["request_id"],
+        )
+    return Refusal(str(data.get("code", "unavailable")), str(data.get("explanation", "")), data.get("needs"), data.get("retry_after_s"))
