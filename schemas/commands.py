@@ -15,6 +15,7 @@ LIFT = "org.weft.command.lift.v1"
 QUERY = "org.weft.query.v1"
 ANSWER = "org.weft.answer.v1"
 FAILED = "org.weft.failed.v1"
+CUT_ORDERED = "org.weft.connection.cut.ordered.v1"
 
 
 class Change(Wire):
@@ -94,3 +95,10 @@ class Answer(Wire):
     rows: tuple[dict[str, Any], ...]
     next: Sequence | None = None
     revision: Sequence | None = None
+
+
+class CutOrder(Wire):
+    """`data` of `CUT_ORDERED`, between workers: close every connection of this name.  It may come back where admission allows it."""
+
+    name: Annotated[str, Field(min_length=1, max_length=600)]
+    cause: FreeText

@@ -119,6 +119,7 @@ class Tool(Wire):
     staleness_s: Literal[3, 30] = 3  # how old the guard's revocation view may be
     max_ttl_s: Ttl = DEFAULT_TTL_S
     environment: Environment = {}
+    selectors: Selectors = Selectors()  # of its workload's process, where no agent has that SPIFFE ID; empty ones match nothing
     state: State = "active"
 
 

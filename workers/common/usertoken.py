@@ -1,0 +1,99 @@
+"""Access tokens of people: RFC 9068 section 4, with RFC 8693 section 4.4 (`may_act`).
+
+The token says what a person allowed an agent.  It reaches no stream and no log; its digest does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from weft.digest import sha256
+
+from schemas.decision import UserRights
+from schemas.facts import UserIssuer
+from schemas.reasons import DenyReason
+from workers.common.bundles import cached_key
+from workers.common.credentials import IdentityRefused, audiences, check_times, parsed, signed_claims
+from workers.common.jose import ParsedJWS, PublicKey
+
+MAX_USER_TOKEN_BYTES = 16_384
+_IDENTIFIER = re.compile(r"[!-~]{1,512}", re.ASCII)  # printable and without white space: it becomes `user:<sub>` in the graph
+
+
+class TokenIssuers(Protocol):
+    """The OpenID providers that the facts name."""
+
+    def issuer(self, iss: str) -> UserIssuer | None:
+        """By its exact `iss`."""
+
+
+def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id: str, now: float) -> UserRights:
+    """What a person allowed this agent.  Raises IdentityRefused.
+
+    1. Compact JWS, one of nine algorithms, no `crit`, a `kid`.  2. `typ` is at+jwt.  3. `iss` is a provider among the facts, and a key
+    of it signed.  4. `aud` holds the name that this provider has for the fabric.  5. Now lies within `exp`, `nbf` and `iat`.
+    6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it.
+    NOT checked: whether the person is known and delegates; those are relation facts, and an unknown person has no rights.
+    """
+    jws = parsed(unverified_token, MAX_USER_TOKEN_BYTES, DenyReason.USER_TOKEN_INVALID)  # 1
+    if (jws.typ or "").lower().removeprefix("application/") != "at+jwt":  # 2
+        raise _refused("typ is not at+jwt")
+    issuer = issuers.issuer(_text(jws.unverified_payload, "iss"))  # 3
+    key = None if issuer is None else _jwks_key(issuer.jwks, jws)
+    if issuer is None or key is None:
+        raise _refused("no key of a known issuer")
+    claims = signed_claims(jws, key, DenyReason.USER_TOKEN_INVALID)
+    if issuer.aud not in audiences(claims.get("aud")):  # 4
+        raise _refused("aud is not this fabric")
+    check_times(claims, now, invalid=DenyReason.USER_TOKEN_INVALID, expired=DenyReason.USER_TOKEN_INVALID)  # 5
+    if "iat" not in claims:  # 6
+        raise _refused("iat is missing")
+    _text(claims, "jti")
+    client_id, may_act = _text(claims, "client_id"), _may_act(claims.get("may_act"))
+    if agent_id not in (client_id, may_act):  # 7
+        raise _refused("neither client_id nor may_act names this agent")
+    return UserRights(
+        sub=_text(claims, "sub"),
+        iss=issuer.iss,
+        scope=_scope(claims.get("scope", "")),
+        client_id=client_id,
+        may_act=may_act,
+        exp=claims["exp"],
+        digest=sha256(unverified_token),
+    )
+
+
+def _refused(detail: str) -> IdentityRefused:
+    return IdentityRefused(DenyReason.USER_TOKEN_INVALID, detail)
+
+
+def _text(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+        raise _refused(f"{name} is missing or not an identifier")
+    return value
+
+
+def _jwks_key(jwks: Mapping[str, Any], jws: ParsedJWS) -> PublicKey | None:
+    """RFC 7517 section 4: of this `kid`, meant for signatures (`use`) and for this `alg`, where it says so."""
+    for jwk in (element for element in jwks.get("keys", ()) if isinstance(element, dict)):
+        if jwk.get("kid") == jws.kid and jwk.get("use", "sig") == "sig" and jwk.get("alg", jws.alg) == jws.alg:
+            return cached_key(jwk)
+    return None
+
+
+def _may_act(claim: Any) -> str | None:
+    if claim is None:
+        return None
+    if not isinstance(claim, dict):
+        raise _refused("may_act is not an object")
+    return _text(claim, "sub")
+
+
+def _scope(claim: Any) -> tuple[str, ...]:
+    """RFC 8693 section 4.2: a list separated by spaces."""
+    if not isinstance(claim, str):
+        raise _refused("scope is not text")
+    return tuple(dict.fromkeys(claim.split()))
