@@ -88,6 +88,7 @@ class DecisionInput(Wire):
     parent: Parent | None = None
     evidence: tuple[Evidence, ...] = ()  # verified from RECORD by the broker
     evidence_wanted: tuple[Sequence, ...] = ()  # as the agent named it
+    evidence_read: bool = True  # false at the gateway: what the agent named is the broker's to read, and to judge
     environment: dict[str, str] = {}  # of the fabric that decides
     now: Seconds
     views_fresh: bool

@@ -53,6 +53,7 @@ class DenyReason(StrEnum):
     EVIDENCE_MISSING = "evidence_missing"
     EVIDENCE_PENDING = "evidence_pending"
     EVIDENCE_INVALID = "evidence_invalid"
+    CHAIN_MISSING = "chain_missing"  # the tool's record wants someone to have acted before
     DECISION_MISMATCH = "decision_mismatch"  # the gateway's word and the broker's view differ
     RECORD_UNAVAILABLE = "record_unavailable"
     BROKER_UNAVAILABLE = "broker_unavailable"
