@@ -32,6 +32,9 @@ class Settings(BaseModel):
     environment: dict[str, str] = {"environment": "prod", "region": "us-east"}  # what charters and tools are compared with
     replicas: int = Field(default=1, ge=1, le=5)  # of every stream
     tls_ca: Path | None = None  # PEM that the servers' certificates must chain to
+    nats_cert: Path | None = None  # PEM of the embedded nats-server; with nats_key and tls_ca; required unless it listens on loopback
+    nats_key: Path | None = None
+    record_max_bytes: int = Field(default=8_589_934_592, ge=1_048_576)  # of RECORD; full means refusing, so `audit` alarms at 80 %
     edge_host: str = "127.0.0.1"
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback

@@ -1,0 +1,251 @@
+"""Who may do what on the bus: one table, from which every credential, template, export and import is generated.  Design section 2.
+
+NATS reads an *empty* list of allowed subjects as "everything", so `Permissions` cannot be empty and writes a missing side as a denial.
+What is not listed here nobody may do; `tests/integration/test_access_walk.py` walks every credential over every subject family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from streams import subjects as s
+
+ACCOUNTS = ("FABRIC", "AGENTS", "POINTS", "OPERATORS", "EDGE", "EGRESS", "AUTH", "SYS")
+OUTER_ACCOUNTS = ("AGENTS", "POINTS", "OPERATORS")  # where admission may place a connection
+JETSTREAM_ACCOUNT = "FABRIC"
+
+RESPONSE_TTL_NS = 10_000_000_000
+FACT_KINDS_OF_REGISTRY = ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
+DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",), "RECORD": ("audit",)}  # stream to its durable consumers
+_API = "$JS.API"
+DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"
+
+
+class EmptyPermissions(ValueError):
+    """A permission set without any right: NATS would read parts of it as every right."""
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """What may be published and subscribed to, and whether requests may be answered (once, within ten seconds)."""
+
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+    respond: bool = False
+    publish_deny: tuple[str, ...] = ()  # exceptions to `publish`
+
+    def __post_init__(self) -> None:
+        if not self.publish and not self.subscribe:
+            raise EmptyPermissions("a credential must be allowed something")
+        if not all((*self.publish, *self.subscribe, *self.publish_deny)):
+            raise EmptyPermissions("an empty subject")
+
+    def claims(self) -> dict[str, Any]:
+        """As members of a NATS user JWT or of a scoped signing key's template."""
+        sides: dict[str, Any] = {"pub": _side(self.publish, self.publish_deny), "sub": _side(self.subscribe, ())}
+        return {**sides, **({"resp": {"max": 1, "ttl": RESPONSE_TTL_NS}} if self.respond else {})}
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A static user, with an nkey and a JWT of its own: `<state>/creds/<name>.creds`."""
+
+    name: str
+    account: str
+    permissions: Permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What a scoped signing key of an outer account grants; `{{name()}}` is the connection's attested name."""
+
+    account: str
+    role: str
+    permissions: Permissions
+    subscriptions: int  # most subscriptions of one connection
+    payload_bytes: int  # largest message
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What FABRIC offers to the named accounts, and to no other (they hold an activation token each)."""
+
+    subject: str
+    type: Literal["service", "stream"]
+    to: tuple[str, ...]
+    response: Literal["Singleton", "Stream"] = "Singleton"
+    share: bool = True  # the server writes who called into Nats-Request-Info
+
+
+def _side(allow: Iterable[str], deny: Iterable[str]) -> dict[str, list[str]]:
+    allowed, denied = list(allow), list(deny)
+    return {"allow": allowed, **({"deny": denied} if denied else {})} if allowed else {"deny": [">"]}
+
+
+# --- rights on JetStream, as subjects ------------------------------------------------------------------------------------------
+
+
+def _pull(stream: str, durable: str) -> tuple[str, ...]:
+    """Consume from a durable that the topology made; nothing about it can be changed."""
+    return (f"{_API}.CONSUMER.MSG.NEXT.{stream}.{durable}", f"{_API}.CONSUMER.INFO.{stream}.{durable}", f"$JS.ACK.{stream}.{durable}.>")
+
+
+def _direct_get(stream: str) -> tuple[str, ...]:
+    return (f"{_API}.DIRECT.GET.{stream}", f"{_API}.DIRECT.GET.{stream}.>")
+
+
+def _stream_info(stream: str) -> tuple[str, ...]:
+    return (f"{_API}.STREAM.INFO.{stream}",)
+
+
+_VIEW = (
+    *_direct_get("FACTS"),
+    *_direct_get("REVOCATIONS"),
+    *_stream_info("FACTS"),
+    *_stream_info("REVOCATIONS"),
+    f"{_API}.CONSUMER.CREATE.FACTS.*.{s.FACT.filter}",  # a short-lived consumer to load from; its name is random
+    f"{_API}.CONSUMER.INFO.FACTS.*",
+    f"{_API}.CONSUMER.DELETE.FACTS.*",
+)
+_VIEW_DENY = tuple(
+    denied
+    for durable in DURABLES["FACTS"]
+    for denied in (f"{_API}.CONSUMER.CREATE.FACTS.{durable}.>", f"{_API}.CONSUMER.DELETE.FACTS.{durable}")
+)
+_VIEW_SUBSCRIBE = (s.PUSH_FACT.filter, s.PUSH_REVOCATION.filter)
+
+
+def _worker(name: str, *, publish: Iterable[str], subscribe: Iterable[str] = ()) -> Credential:
+    """A worker in FABRIC: its own rights, both views, its inbox, its health."""
+    return Credential(
+        name,
+        "FABRIC",
+        Permissions(
+            publish=(*publish, s.RECORD.at(name) + ".>", *_VIEW),
+            subscribe=(*subscribe, *_VIEW_SUBSCRIBE, s.HEALTH.at(name), f"{s.worker_inbox(name)}.>"),
+            respond=True,
+            publish_deny=_VIEW_DENY,
+        ),
+    )
+
+
+_TOPOLOGY = Permissions(
+    publish=(
+        f"{_API}.INFO",
+        *(f"{_API}.STREAM.{verb}.*" for verb in ("CREATE", "UPDATE", "INFO")),
+        f"{_API}.CONSUMER.CREATE.*.>",
+        f"{_API}.CONSUMER.INFO.*.*",
+    ),
+    subscribe=(f"{s.worker_inbox('topology')}.>",),
+)
+_CALLOUT = Permissions(subscribe=("$SYS.REQ.USER.AUTH",), respond=True)
+_CUTTER = Permissions(
+    publish=("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"),
+    subscribe=(
+        *(f"$SYS.ACCOUNT.{{{account}}}.{event}" for account in OUTER_ACCOUNTS for event in ("CONNECT", "DISCONNECT")),
+        f"{s.worker_inbox('admission-sys')}.>",
+    ),
+)
+_EDGE = Permissions(publish=(s.EDGE_KEYS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"), subscribe=(f"{s.worker_inbox('edge')}.>",))
+
+CREDENTIALS: dict[str, Credential] = {
+    credential.name: credential
+    for credential in (
+        Credential("topology", "FABRIC", _TOPOLOGY),
+        _worker(
+            "registry",
+            publish=(*(s.FACT.at(kind) + ".>" for kind in FACT_KINDS_OF_REGISTRY), s.PUSH_TOOL.filter),
+            subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
+        ),
+        _worker("gateway", publish=(s.MINT.filter,), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
+        _worker("broker", publish=_direct_get("RECORD"), subscribe=(s.MINT.filter,)),
+        _worker(
+            "signals",
+            publish=(
+                s.SIGNAL.filter,
+                s.FACT.at("posture") + ".>",
+                s.ORDER.filter,
+                s.CUT.filter,
+                *_pull("SIGNALS", "signals"),
+                *_direct_get("SIGNALS"),
+            ),
+            subscribe=(s.SET.filter, "weft.command.signals.>", s.NOTICE.filter),
+        ),
+        _worker(
+            "revocation",
+            publish=(
+                s.REVOCATION_ENTRY.filter,
+                s.REVOCATION_BEACON.filter,
+                s.CLAIMED.filter,
+                s.RECORD.at("point") + ".>",
+                *_pull("FACTS", "revocation"),
+            ),
+            subscribe=(s.ORDER.filter, s.COMPLETE.filter, s.CLAIM.filter, s.USE.filter, s.ACK.filter),
+        ),
+        _worker(
+            "audit",
+            publish=(*_pull("RECORD", "audit"), *_direct_get("RECORD"), *_stream_info("RECORD")),
+            subscribe=(s.QUERY.filter,),
+        ),
+        _worker("admission", publish=(), subscribe=(s.CUT.filter,)),
+        Credential("admission-auth", "AUTH", _CALLOUT),
+        Credential("admission-sys", "SYS", _CUTTER),
+        Credential("edge", "EDGE", _EDGE),
+    )
+}
+
+# --- outside FABRIC ---------------------------------------------------------------------------------------------------------------
+
+NAME = "{{name()}}"
+_OWN_INBOX = f"_INBOX.{NAME}.>"
+
+TEMPLATES: dict[str, Template] = {
+    template.role: template
+    for template in (
+        Template(
+            "AGENTS",
+            "agent",
+            Permissions(publish=tuple(f"{subject.prefix}.{NAME}" for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)), subscribe=(_OWN_INBOX,)),
+            subscriptions=16,
+            payload_bytes=65_536,
+        ),
+        Template(
+            "POINTS",
+            "point",
+            Permissions(
+                publish=(
+                    *(f"{subject.prefix}.{NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.SET)),
+                    DIRECT_GET_REVOCATIONS,
+                ),
+                subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, _OWN_INBOX),
+            ),
+            subscriptions=64,
+            payload_bytes=65_536,
+        ),
+        Template(
+            "OPERATORS",
+            "operator",
+            Permissions(
+                publish=(f"weft.command.*.*.{NAME}", f"weft.query.*.{NAME}", f"{s.SET.prefix}.{NAME}", DIRECT_GET_REVOCATIONS),
+                subscribe=(s.PUSH_REVOCATION.filter, _OWN_INBOX),
+            ),
+            subscriptions=64,
+            payload_bytes=262_144,
+        ),
+    )
+}
+
+EXPORTS: tuple[Export, ...] = (
+    *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)),
+    *(Export(subject.filter, "service", ("POINTS",)) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE)),
+    Export("weft.command.>", "service", ("OPERATORS",)),
+    Export("weft.query.>", "service", ("OPERATORS",)),
+    Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
+    Export(s.EDGE_KEYS.filter, "service", ("EDGE",)),
+    Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
+    Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),
+    Export(s.PUSH_REVOCATION.filter, "stream", ("POINTS", "OPERATORS")),
+    Export(s.PUSH_TOOL.filter, "stream", ("POINTS",)),
+)

@@ -1,0 +1,44 @@
+"""Secrets as files: mode 0600 in folders of mode 0700, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_FOLDER_MODE, _FILE_MODE = 0o700, 0o600
+
+
+class LooseSecret(Exception):
+    """A secret's file, or its folder, that others may read."""
+
+
+def private_folder(folder: Path) -> Path:
+    """Make the folder for its owner alone, and its parents."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(_FOLDER_MODE)
+    return folder
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    """Replace the file's content atomically."""
+    private_folder(path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+
+
+def read_secret(path: Path) -> bytes:
+    """The content.  Raises FileNotFoundError, and LooseSecret where group or others have any right to it."""
+    if path.stat().st_mode & 0o077:
+        raise LooseSecret(f"{path} must have mode 0600")
+    return path.read_bytes()

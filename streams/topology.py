@@ -1,0 +1,157 @@
+"""The five streams and their durable consumers.  Applied at start with the `topology` credential; workers only bind.
+
+Idempotent.  Limits may be changed by a later version; what decides whether the stream can be believed (where it is stored, what it
+captures, what can be deleted, what is republished) may not: a stream that differs there is refused, never rewritten.
+
+Not used, with the measurements in docs/decisions/0001-operator-mode.md: KV buckets, roll-ups, message schedules, asynchronous
+persistence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from streams import subjects as s
+
+REVOCATIONS_MAX_AGE_S = 900  # the longest token, 300 s, and what a point needs to catch up
+DUPLICATE_WINDOW_S = 120
+RECORD_MAX_BYTES = 8_589_934_592
+CLAIMS_MAX_AGE_S = 900
+_IMMUTABLE = (
+    "subjects",
+    "retention",
+    "storage",
+    "discard",
+    "discard_new_per_subject",
+    "allow_direct",
+    "allow_atomic",
+    "allow_rollup_hdrs",
+    "allow_msg_ttl",
+    "allow_msg_schedules",
+    "deny_delete",
+    "deny_purge",
+    "republish",
+    "persist_mode",
+    "mirror",
+    "sources",
+    "sealed",
+)
+
+
+class TopologyRefused(Exception):
+    """A stream or consumer exists and is not what it must be.  The text names it and what differs."""
+
+
+def stream_configs(replicas: int, *, record_max_bytes: int = RECORD_MAX_BYTES) -> tuple[StreamConfig, ...]:
+    """What the streams must be."""
+    return (
+        _stream(
+            "FACTS",
+            replicas,
+            s.FACT.filter,
+            republish=RePublish(src=s.FACT.filter, dest=s.PUSH_FACT.filter),
+            allow_atomic=True,
+        ),
+        _stream("SIGNALS", replicas, s.SIGNAL.filter),
+        _stream(
+            "REVOCATIONS",
+            replicas,
+            s.REVOCATION.filter,
+            republish=RePublish(src=s.REVOCATION.filter, dest=s.PUSH_REVOCATION.filter),
+            allow_msg_ttl=True,
+            max_age=REVOCATIONS_MAX_AGE_S,
+        ),
+        _stream("RECORD", replicas, s.RECORD.filter, allow_atomic=True, max_bytes=record_max_bytes),
+        _stream(
+            "CLAIMS",
+            replicas,
+            s.CLAIMED.filter,
+            allow_msg_ttl=True,
+            max_age=CLAIMS_MAX_AGE_S,
+            max_msgs_per_subject=1,
+            discard_new_per_subject=True,
+        ),
+    )
+
+
+def _stream(name: str, replicas: int, subjects: str, **more: Any) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=[subjects],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        num_replicas=replicas,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        allow_direct=True,
+        deny_delete=True,
+        deny_purge=True,
+        **more,
+    )
+
+
+def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
+    """What the durables must be, by stream and name.  A handler that fails is tried again for ever: nothing is dropped silently."""
+    return {
+        ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=256),
+        ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
+        ("RECORD", "audit"): _durable("audit", s.RECORD.filter, ack_wait_s=30, max_ack_pending=4_096),
+    }
+
+
+def _durable(name: str, subject: str, *, ack_wait_s: int, max_ack_pending: int) -> ConsumerConfig:
+    return ConsumerConfig(
+        name=name,
+        durable_name=name,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ack_wait_s,
+        max_deliver=-1,
+        filter_subject=subject,
+        max_ack_pending=max_ack_pending,
+    )
+
+
+async def apply(js: JetStreamContext, replicas: int = 1, *, record_max_bytes: int = RECORD_MAX_BYTES) -> None:
+    """Make what is missing, update limits, refuse what differs.  Raises TopologyRefused."""
+    for stream in stream_configs(replicas, record_max_bytes=record_max_bytes):
+        await _apply_stream(js, stream)
+    for (stream_name, _), consumer in consumer_configs().items():
+        await _apply_consumer(js, stream_name, consumer)
+
+
+async def _apply_stream(js: JetStreamContext, wanted: StreamConfig) -> None:
+    try:
+        held = (await js.stream_info(str(wanted.name))).config
+    except NotFoundError:
+        await js.add_stream(wanted)
+        return
+    differ = [field for field in _IMMUTABLE if (getattr(held, field) or None) != (getattr(wanted, field) or None)]
+    if differ:
+        raise TopologyRefused(f"stream {wanted.name} differs in {', '.join(differ)}")
+    await js.update_stream(wanted)
+
+
+async def _apply_consumer(js: JetStreamContext, stream: str, wanted: ConsumerConfig) -> None:
+    try:
+        held = (await js.consumer_info(stream, str(wanted.durable_name))).config
+    except NotFoundError:
+        held = None
+    fixed = ("deliver_policy", "ack_policy", "filter_subject", "deliver_subject")
+    differ = [] if held is None else [field for field in fixed if getattr(held, field) != getattr(wanted, field)]
+    if differ:
+        raise TopologyRefused(f"consumer {wanted.durable_name} of {stream} differs in {', '.join(differ)}")
+    await js.add_consumer(stream, config=wanted)
