@@ -8,14 +8,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names it."""
+
+
+def loopback(host: str) -> bool:
+    """Whether only this machine reaches that host.  A name other than `localhost` counts as reachable: names change."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class Settings(BaseModel):
@@ -40,6 +50,21 @@ class Settings(BaseModel):
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
     edge_key: Path | None = None
     workload_api: Path | None = None  # the development issuer's socket
+
+    @model_validator(mode="after")
+    def _no_plain_listener(self) -> Self:
+        """What is not loopback speaks TLS: the bus towards its servers, the edge towards everyone (design section 2)."""
+        for server in self.servers:
+            url = urlsplit(server)
+            if url.scheme not in {"nats", "tls"} or url.hostname is None:
+                raise ValueError("servers: each is nats://host:port or tls://host:port")
+            if url.scheme != "tls" and not loopback(url.hostname):
+                raise ValueError("servers: tls:// unless the host is loopback")
+        if (self.edge_cert is None) != (self.edge_key is None):
+            raise ValueError("edge_cert and edge_key come together")
+        if self.edge_cert is None and not loopback(self.edge_host):
+            raise ValueError("edge_host: a certificate is required unless it is loopback")
+        return self
 
     @property
     def creds(self) -> Path:
@@ -68,4 +93,10 @@ def load(state: Path, environ: Mapping[str, str] | None = None) -> Settings:
     try:
         return Settings.model_validate({**values, "state": state})
     except ValidationError as error:
-        raise SettingsError("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))) from None
+        raise SettingsError("; ".join(_sentence(found["loc"], found["msg"]) for found in error.errors(include_input=False))) from None
+
+
+def _sentence(place: tuple[int | str, ...], what: str) -> str:
+    """What is wrong, and where unless the text says so itself."""
+    what = what.removeprefix("Value error, ")
+    return f"{'.'.join(map(str, place))}: {what}" if place else what

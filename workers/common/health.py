@@ -17,15 +17,14 @@ from schemas import health
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams.bus import Malformed, Publisher, PublishFailed, event, parse
-from streams.subjects import HEALTH
+from streams.subjects import HEALTH, RECORD
 
 if TYPE_CHECKING:
     from workers.common.runtime import Runtime
 
 CANARY = "org.weft.record.canary.v1"
-CANARY_EVERY_S = 5.0  # asked more often, the last result is told again
+CANARY_EVERY_S = 10.0  # asked more often, the last result is told again
 CANARY_DEADLINE_S = 2.0
-CANARY_TTL_S = 60  # the server forgets it again
 
 
 class CanaryEvent(Wire):
@@ -35,11 +34,11 @@ class CanaryEvent(Wire):
 
 
 class Canary:
-    """Publishes one short-lived event to RECORD and says whether it was acknowledged."""
+    """Publishes an event to RECORD and says whether it was acknowledged.  It stays there: a record without holes is worth more."""
 
-    def __init__(self, publisher: Publisher, subject: str, worker: str) -> None:
+    def __init__(self, publisher: Publisher, worker: str) -> None:
         self._publisher = publisher
-        self._subject = subject
+        self._subject = RECORD.at(worker, "canary", "health")
         self._worker = worker
         self._lock = asyncio.Lock()
         self._sung: tuple[float, bool] | None = None
@@ -60,7 +59,6 @@ class Canary:
                 self._subject,
                 body,
                 msg_id=f"{self._worker}:canary:{uuid4().hex}",
-                ttl_s=CANARY_TTL_S,
                 deadline_s=CANARY_DEADLINE_S,
             )
         except PublishFailed:

@@ -74,10 +74,11 @@ class Runtime:
         *,
         facts: bool = False,
         revocations: bool = False,
-        canary: str | None = None,
+        canary: bool = False,
+        answers_health: bool = True,
         clock: Clock | None = None,
     ) -> None:
-        """`facts` and `revocations` ask for the views; `canary` is the RECORD subject this worker may publish its health canary on."""
+        """`facts` and `revocations` ask for the views; `canary`: this worker's health shows that RECORD acknowledges."""
         self.worker = worker
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
@@ -87,8 +88,9 @@ class Runtime:
         self._wants = (facts, revocations)
         self._facts: FactsView | None = None
         self._revocations: Revocations | None = None
-        self._canary_subject = canary
+        self._wants_canary = canary
         self._canary: Canary | None = None
+        self._answers_health = answers_health
         self._background = Tasks(self._background_failed)
         self._requests = Tasks(self._request_failed)
         self._app: WorkerApp | None = None
@@ -167,7 +169,8 @@ class Runtime:
             finally:
                 await self._stop()
 
-        answer_health(self)
+        if self._answers_health:
+            answer_health(self)
         self._app = WorkerApp(self, lifespan=lifespan, on_shutdown=[self._stop])
         return self._app
 
@@ -179,8 +182,8 @@ class Runtime:
         await self.broker.connect()
         self.nc = client(self.broker)
         self.publisher = Publisher(self.nc)
-        if self._canary_subject is not None:
-            self._canary = Canary(self.publisher, self._canary_subject, self.worker)
+        if self._wants_canary:
+            self._canary = Canary(self.publisher, self.worker)
         stack.push_async_callback(self._background.close)
         async with asyncio.timeout(LOAD_DEADLINE_S):
             await self._start_views(stack)

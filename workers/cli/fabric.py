@@ -1,0 +1,95 @@
+"""`weft up`, `init`, `bootstrap`, `run`, `status`, `demo`: the fabric as a whole."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from workers.cli.common import Commands, command, operator, operators, settings_of
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+from workers.supervisor.roster import ISSUER, WORKERS
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    up = command(commands, "up", "Start a whole fabric on this machine: server, workers, development trust domain.", run_up)
+    up.add_argument("--port", type=int, default=4222, help="of the embedded nats-server; 0 for any")
+    up.add_argument("--edge-port", type=int, default=8443, help="of health, readiness and JWKS; 0 for any")
+    up.add_argument("--trust-domain", default=None, help="for a new folder (88mph.com)")
+    up.add_argument("--processes", action="store_true", help="each worker in a process of its own")
+    up.add_argument("--count", type=int, default=1, choices=range(1, 9), metavar="N", help="copies of every worker")
+    init = command(commands, "init", "Write the keys and credentials of a new fabric, and start nothing.", run_init)
+    init.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting (config/settings.py)")
+    command(commands, "bootstrap", "Apply streams and first facts to a server that runs; as often as you like.", run_bootstrap)
+    worker = command(commands, "run", "Run one worker, until SIGTERM or its end.", run_worker)
+    worker.add_argument("worker", choices=(*WORKERS, ISSUER))
+    worker.add_argument("--ready-fd", type=int, default=None, help="write one line to this descriptor once ready")
+    for parser in (up, worker):
+        parser.set_defaults(uvloop=True)
+    operators(command(commands, "status", "How the workers and the enforcement points are.", run_status))
+    demo = command(commands, "demo", "The essay's flow, for real, in a folder of its own.", run_demo)
+    demo.add_argument("--break", dest="broken", type=int, default=0, choices=range(7), metavar="N", help="plant a fault in step N; must exit 1")
+    demo.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="play in this folder and leave it")
+
+
+async def run_up(args: argparse.Namespace, out: Output) -> int:
+    from workers.supervisor.up import Options, up
+
+    def ready(found: dict[str, object]) -> None:
+        out.value({"ready": found}, f"weft is up: {found['servers']}  dir {found['dir']}  edge {found['edge']}")
+
+    options = Options(
+        state=args.dir,
+        port=args.port,
+        edge_port=args.edge_port,
+        trust_domain=args.trust_domain,
+        processes=args.processes,
+        copies=args.count,
+    )
+    return await up(options, ready)
+
+
+async def run_init(args: argparse.Namespace, out: Output) -> int:
+    from workers.supervisor.files import create_files
+
+    given = dict(pair.partition("=")[::2] for pair in args.set)
+    settings = create_files(args.dir, given)
+    out.value({"dir": str(settings.state)}, f"a fabric for {settings.trust_domain} is ready to start in {settings.state}")
+    return Exit.DONE
+
+
+async def run_bootstrap(args: argparse.Namespace, out: Output) -> int:
+    from workers.supervisor.bootstrap import bootstrap
+
+    written = await bootstrap(settings_of(args))
+    out.value({"written": written}, f"streams applied, {len(written)} first facts written")
+    return Exit.DONE
+
+
+async def run_worker(args: argparse.Namespace, _out: Output) -> int:
+    from workers.supervisor.single import run
+
+    ended_by_itself = await run(args.worker, settings_of(args), args.ready_fd)
+    return Exit.REFUSED if ended_by_itself else Exit.DONE
+
+
+async def run_status(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        workers, points = await client.query(what="status"), await client.query(what="points")
+    if out.as_json:
+        out.value({"workers": list(workers.rows), "points": list(points.rows)})
+    else:
+        out.rows(workers.rows, ("worker", "copy_id", "ready", "fresh", "facts", "revocations"), empty="no worker answers")
+        out.say("")
+        out.rows(points.rows, ("point", "state", "n", "age_s"), empty="no enforcement point is attached")
+    return Exit.DONE if workers.rows and all(row["ready"] for row in workers.rows) else Exit.REFUSED
+
+
+async def run_demo(args: argparse.Namespace, _out: Output) -> int:
+    from workers.demo.main import run
+
+    status = await run(args.keep, args.broken)
+    if status not in (Exit.DONE, Exit.REFUSED):
+        raise Stop(Exit.REFUSED, "demo_failed", f"status {status}")
+    return status

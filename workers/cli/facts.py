@@ -1,0 +1,125 @@
+"""`weft apply`, `get`, `history`, `can`: what is true, who changed it, and what follows from it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from schemas.commands import Change, PlanLine
+from schemas.facts import Kind
+from workers.cli.common import Commands, command, operator, operators
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+
+BATCH = 1000  # changes the registry takes at once (schemas.commands.Apply)
+KINDS = tuple(kind.value for kind in Kind)
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    apply = operators(command(commands, "apply", "Make the facts of a folder of YAML true: prints the plan, then one atomic batch.", run_apply))
+    apply.add_argument("-f", "--folder", type=Path, required=True, metavar="DIR")
+    apply.add_argument("--plan", action="store_true", help="print the plan and stop")
+    apply.add_argument("--split", action="store_true", help=f"more than {BATCH} changes: ordered batches, each valid by itself")
+    apply.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
+    apply.add_argument("--reason", default=None, help="goes on record")
+    get = operators(command(commands, "get", "The facts of a kind, or one of them.", run_get))
+    get.add_argument("kind", choices=KINDS)
+    get.add_argument("key", nargs="?")
+    history = operators(command(commands, "history", "Every revision of one fact, and who wrote it.", run_history))
+    history.add_argument("fact", metavar="KIND/KEY")
+    can = operators(command(commands, "can", "Whether an agent's call would be allowed now, gate by gate.", run_can))
+    can.add_argument("agent", metavar="SPIFFE-ID")
+    can.add_argument("tool")
+    can.add_argument("--action", action="append", required=True, dest="actions", metavar="ACTION")
+    can.add_argument("--purpose", required=True)
+    can.add_argument("--user", default=None, help="on behalf of")
+
+
+def batches(changes: Sequence[Change], *, split: bool) -> list[Sequence[Change]]:
+    """One batch, or where `split` several in the order given."""
+    if len(changes) <= BATCH:
+        return [changes]
+    if not split:
+        raise Stop(Exit.USAGE, "too_many_changes", f"{len(changes)} changes are more than one atomic batch of {BATCH}: --split")
+    return [changes[at : at + BATCH] for at in range(0, len(changes), BATCH)]
+
+
+def show_plan(out: Output, plan: Sequence[PlanLine]) -> None:
+    """What would change; what stays is counted."""
+    changing = [line.plain() for line in plan if line.action != "unchanged"]
+    if not out.as_json:
+        out.rows(changing, ("action", "kind", "key", "fields"), empty="nothing changes")
+        out.say(f"{len(changing)} to change, {len(plan) - len(changing)} unchanged")
+
+
+async def run_apply(args: argparse.Namespace, out: Output) -> int:
+    from workers.common.manifest import ManifestError, load
+
+    try:
+        changes = load(args.folder)
+    except ManifestError as error:
+        raise Stop(Exit.REFUSED, "manifest_invalid", str(error)) from None
+    revision: int | None = None
+    plans: list[dict[str, Any]] = []
+    async with operator(args) as client:
+        for batch in batches(changes, split=args.split):
+            planned = await client.apply(batch, reason=args.reason, plan_only=True)
+            show_plan(out, planned.plan)
+            plans += [line.plain() for line in planned.plan]
+            if args.plan or all(line.action == "unchanged" for line in planned.plan):
+                continue
+            confirm(args, out)
+            revision = (await client.apply(batch, reason=args.reason)).revision
+    out.value({"plan": plans, "revision": revision}, "" if revision is None else f"applied, facts revision {revision}")
+    return Exit.DONE
+
+
+def confirm(args: argparse.Namespace, out: Output) -> None:
+    """At a terminal a person is asked; a script has said what it wants."""
+    if args.yes or out.as_json or not sys.stdin.isatty():
+        return
+    if input("apply? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise Stop(Exit.REFUSED, "not_applied", "nothing was changed")
+
+
+async def run_get(args: argparse.Namespace, out: Output) -> int:
+    kind = Kind(args.kind)
+    async with operator(args) as client:
+        if args.key is None:
+            rows = await client.all(what="list", kind=kind)
+        else:
+            rows = list((await client.query(what="get", kind=kind, key=args.key)).rows)
+    if args.key is not None and not rows:
+        raise Stop(Exit.REFUSED, "not_found", f"no {args.kind} {args.key}")
+    if args.key is None:
+        out.rows(rows, ("key", "revision", "by"))
+    else:
+        out.value(rows[0])
+    return Exit.DONE
+
+
+async def run_history(args: argparse.Namespace, out: Output) -> int:
+    kind, slash, key = args.fact.partition("/")
+    if not slash or kind not in KINDS:
+        raise Stop(Exit.USAGE, "usage", "weft history KIND/KEY, for example tool/payments-processing")
+    async with operator(args) as client:
+        rows = await client.all(what="history", kind=Kind(kind), key=key)
+    if not rows:
+        raise Stop(Exit.REFUSED, "not_found", f"no {kind} {key}")
+    out.rows(rows, ("revision", "time", "by", "action", "fields", "reason"))
+    return Exit.DONE
+
+
+async def run_can(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        answer = await client.query(
+            what="can", agent=args.agent, tool=args.tool, actions=tuple(args.actions), purpose=args.purpose, user=args.user
+        )
+    decision = answer.rows[0]
+    lines = [f"{'pass' if line['passed'] else 'FAIL':5} {line['gate']:12} {line.get('note', '')}" for line in decision["lines"]]
+    out.value(decision, "\n".join([*lines, f"{decision['outcome']} {decision.get('reason') or ''}".rstrip()]))
+    return Exit.DONE if decision["outcome"] == "allow" else Exit.REFUSED

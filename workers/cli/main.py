@@ -1,0 +1,55 @@
+"""`weft`: the parser, and the one place where an outcome becomes an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+
+from workers.cli import agents, facts, fabric, records, responses
+from workers.cli.common import add_common
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+
+GROUPS = (fabric, agents, facts, responses, records)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every command; `weft COMMAND --help` says the rest."""
+    top = argparse.ArgumentParser(
+        prog="weft",
+        description="Weft, the identity fabric for AI agents.",
+        epilog="Exit status: 0 done, 1 refused (with the reason), 2 usage, 3 the fabric is not reachable.",
+    )
+    add_common(top, top=True)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for group in GROUPS:
+        group.add(commands)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    args = parser().parse_args(arguments)
+    out = Output(as_json=args.json)
+    try:
+        return int(asyncio.run(args.run(args, out)))
+    except Stop as stop:
+        out.stop(stop)
+        return int(stop.status)
+    except KeyboardInterrupt:
+        return 128 + 2
+    except BrokenPipeError:  # `weft record replay | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return int(Exit.DONE)
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,101 @@
+"""`weft revoke`, `lift`, `signal send`: taking back, giving back, and telling the fabric something it should know."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+from schemas.commands import Lift, Revoke
+from schemas.signals import CAEP, SET_TYP
+from workers.cli.common import Commands, command, operator, operators, settings_of
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+
+REVOCABLE = ("token", "transaction", "instance", "agent", "namespace", "user", "key")
+LIFTABLE = ("instance", "agent", "namespace", "user")
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    revoke = operators(command(commands, "revoke", "Take back, at every enforcement point.", run_revoke))
+    revoke.add_argument("kind", choices=REVOCABLE)
+    lift = operators(command(commands, "lift", "Lift a posture, whoever caused it.", run_lift))
+    lift.add_argument("kind", choices=LIFTABLE)
+    for parser in (revoke, lift):
+        parser.add_argument("value")
+        parser.add_argument("--agent", default=None, metavar="SPIFFE-ID", help="whose instance, token or transaction it is")
+        parser.add_argument("--reason", required=True, help="goes on record")
+    signal = commands.add_parser("signal", help="Security Event Tokens.")
+    inner = signal.add_subparsers(metavar="COMMAND", required=True)
+    send = operators(command(inner, "send", "Sign a CAEP event with a transmitter's key and deliver it on the bus.", run_send))
+    send.add_argument("--key", type=Path, required=True, help="the transmitter's private key: a PEM file, P-256")
+    send.add_argument("--iss", required=True)
+    send.add_argument("--kid", required=True)
+    send.add_argument("--event", default="risk-level-change", help="a CAEP event type, or a whole URI")
+    send.add_argument("--subject", required=True, metavar="SPIFFE-ID-OR-EMAIL")
+    send.add_argument("--instance", default=None)
+    send.add_argument("--level", default="high", choices=("low", "medium", "high"))
+
+
+async def run_revoke(args: argparse.Namespace, out: Output) -> int:
+    order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=args.value, agent=args.agent, reason=args.reason)
+    async with operator(args) as client:
+        answer = await client.revoke(order)
+    out.value(answer, f"revoked {args.kind} {args.value}")
+    return Exit.DONE
+
+
+async def run_lift(args: argparse.Namespace, out: Output) -> int:
+    order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=args.value, agent=args.agent, reason=args.reason)
+    async with operator(args) as client:
+        answer = await client.lift(order)
+    out.value(answer, f"lifted {args.kind} {args.value}")
+    return Exit.DONE
+
+
+def subject_of(subject: str, instance: str | None) -> dict[str, Any]:
+    """A subject identifier, RFC 9493: `uri`, `email`, or complex with Weft's `instance` member."""
+    if not subject.startswith("spiffe://"):
+        return {"format": "email", "email": subject}
+    workload = {"format": "uri", "uri": subject}
+    if instance is None:
+        return workload
+    return {"format": "complex", "workload": workload, "instance": {"format": "opaque", "id": instance}}
+
+
+def signed_set(args: argparse.Namespace, audience: str) -> str:
+    """The SET, RFC 8417 with SSF 1.0 section 4.1."""
+    import jwt
+
+    try:
+        pem = args.key.read_bytes()
+    except OSError as error:
+        raise Stop(Exit.REFUSED, "no_key", f"{args.key}: {error.strerror}") from None
+    now = int(time.time())
+    event = {"current_level": args.level.upper(), "event_timestamp": now, "initiating_entity": "admin"}
+    claims = {
+        "iss": args.iss,
+        "aud": audience,
+        "iat": now,
+        "jti": uuid.uuid4().hex,
+        "sub_id": subject_of(args.subject, args.instance),
+        "events": {args.event if "://" in args.event else CAEP + args.event: event},
+    }
+    try:
+        return jwt.encode(claims, pem, "ES256", {"typ": SET_TYP, "kid": args.kid})
+    except (ValueError, TypeError, jwt.PyJWTError):
+        raise Stop(Exit.REFUSED, "bad_key", f"{args.key} is not a P-256 private key in PEM") from None
+
+
+async def run_send(args: argparse.Namespace, out: Output) -> int:
+    token = signed_set(args, settings_of(args).issuer)
+    async with operator(args) as client:
+        answer = await client.send_set(token)
+    if not answer.accepted:
+        raise Stop(Exit.REFUSED, answer.err or "refused", answer.description or "")
+    out.value(json.loads(answer.wire()), "accepted")
+    return Exit.DONE

@@ -1,0 +1,87 @@
+"""uvicorn inside a worker: its socket is ours, its signals are the supervisor's, and it ends when the worker stops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from config.settings import Settings
+
+CONNECTIONS = 256
+HEADER_BYTES = 16_384
+IDLE_S = 5
+STOP_S = 3
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals alone: one supervisor owns them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that the copies of the edge on this machine share (SO_REUSEPORT).  Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind((host, port))
+        listener.setblocking(False)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class HTTPServer:
+    """Start it, stop it; `run` belongs to the worker's tasks."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.socket = listen(settings.edge_host, settings.edge_port)
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                limit_concurrency=CONNECTIONS,
+                h11_max_incomplete_event_size=HEADER_BYTES,
+                http="h11",
+                ws="none",
+                timeout_keep_alive=IDLE_S,
+                timeout_graceful_shutdown=STOP_S,
+                ssl_certfile=settings.edge_cert,
+                ssl_keyfile=settings.edge_key,
+            )
+        )
+        self._ended = asyncio.Event()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        number: int = self.socket.getsockname()[1]
+        return number
+
+    async def run(self) -> None:
+        """Serve until `stop`.  Raises where uvicorn ends by itself: the worker is no use without it."""
+        try:
+            await self._server.serve([self.socket])
+        finally:
+            self._ended.set()
+            self.socket.close()
+        if not self._server.should_exit:
+            raise RuntimeError("the HTTP server ended")
+
+    async def stop(self) -> None:
+        """No new connections; what runs may finish."""
+        self._server.should_exit = True
+        await self._ended.wait()

@@ -1,0 +1,164 @@
+"""Keeps one copy of one worker alive: in this process, or as a process of its own.
+
+Both kinds behave alike: `start` returns once the copy is ready, `keep` builds it anew with backoff whenever it ends, `stop` ends it for
+good.  Each copy has its own connection and credentials in either kind; in one process they still share no object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import structlog
+
+from config.settings import Settings
+from workers.common import log
+from workers.common.runtime import WorkerApp
+from workers.supervisor.backoff import Backoff
+from workers.supervisor.roster import build_of
+
+STOP_S = 12.0  # a worker gives requests in flight 5 s and drains its connection
+logger = structlog.get_logger()
+
+
+class Keeper(ABC):
+    """One copy."""
+
+    def __init__(self, worker: str, copy: int) -> None:
+        self.worker = worker
+        self.copy = copy
+        self.ready = asyncio.Event()  # ready once; readiness from then on is the edge's to tell
+        self.restarts = 0
+        self._stopping = asyncio.Event()
+
+    @abstractmethod
+    async def run_once(self) -> None:
+        """Run until it ends or `_stopping` is set; sets `ready`."""
+
+    async def keep(self) -> None:
+        """Run it until `stop`."""
+        backoff = Backoff()
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            try:
+                await self.run_once()
+            except Exception as error:  # noqa: BLE001  # whatever ended it, the answer is the same: say so, build it anew
+                logger.error(log.WORKER_FAILED, worker=self.worker, copy=self.copy, error=type(error).__name__, detail=str(error)[:200])
+            if self._stopping.is_set():
+                return
+            self.restarts += 1
+            delay_s = backoff.after(time.monotonic() - began)
+            logger.warning(log.WORKER_RESTARTED, worker=self.worker, copy=self.copy, delay_s=round(delay_s, 2))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), delay_s)
+
+    def stop(self) -> None:
+        """Ask it to end; `keep` returns when it has."""
+        self._stopping.set()
+
+
+class InProcess(Keeper):
+    """A copy in this process: its own application, connection and views."""
+
+    def __init__(self, worker: str, copy: int, settings: Settings) -> None:
+        super().__init__(worker, copy)
+        self._settings = settings
+
+    async def run_once(self) -> None:
+        app = build_of(self.worker)(self._settings)
+        if not isinstance(app, WorkerApp):
+            raise TypeError(f"workers.{self.worker}.app.build must return what Runtime.app returns")
+        async with app.lifespan_context():
+            try:
+                await app.start()
+                async with asyncio.TaskGroup() as group:
+                    watching = group.create_task(self._watch_ready(app))
+                    await first_of(self._stopping, app.ended)
+                    watching.cancel()
+            finally:
+                await app.stop()
+
+    async def _watch_ready(self, app: WorkerApp) -> None:
+        await app.runtime.wait_current()
+        self.ready.set()
+
+
+class OwnProcess(Keeper):
+    """A copy as `weft run WORKER`."""
+
+    def __init__(self, worker: str, copy: int, state: Path) -> None:
+        super().__init__(worker, copy)
+        self._state = state
+
+    async def run_once(self) -> None:
+        read_fd, write_fd = os.pipe()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "workers.cli.main",
+                "run",
+                self.worker,
+                "--dir",
+                str(self._state),
+                "--ready-fd",
+                str(write_fd),
+                pass_fds=(write_fd,),
+                stdin=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor alone, which stops all in order
+            )
+        finally:
+            os.close(write_fd)
+        try:
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(self._watch_ready(read_fd))
+                await self._until_it_ends(process)
+                watching.cancel()
+        finally:
+            await terminate(process)
+
+    async def _watch_ready(self, read_fd: int) -> None:
+        """The child writes one line once it is ready; the pipe closes when it ends."""
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader()
+        transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb"))
+        try:
+            if await reader.readline():
+                self.ready.set()
+        finally:
+            transport.close()
+
+    async def _until_it_ends(self, process: asyncio.subprocess.Process) -> None:
+        ended, stopping = asyncio.create_task(process.wait()), asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ended.cancel()
+            stopping.cancel()
+
+
+async def terminate(process: asyncio.subprocess.Process) -> None:
+    """SIGTERM, and SIGKILL for what does not go within `STOP_S`."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(number)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), STOP_S)
+
+
+async def first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
