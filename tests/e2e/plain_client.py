@@ -1,6 +1,9 @@
 """The user's own way in: nats-py and the standard library alone, written from docs/contracts/.  Nothing of Weft is imported.
 
-`plain_client.py invoke URL SEED SVID TOOL ACTION PURPOSE PATH BODY`, `plain_client.py follow URL SEED COUNT`, `plain_client.py replay URL SEED`.
+    plain_client.py invoke URL SEED SVID TOOL ACTION PURPOSE PATH BODY
+    plain_client.py follow URL SEED COUNT
+    plain_client.py replay URL SEED
+
 Prints JSON lines.
 """
 
@@ -28,9 +31,8 @@ def digest(data):
 
 def event(kind, source, data):
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return json.dumps(
-        {"specversion": "1.0", "id": uuid.uuid4().hex, "source": source, "type": kind, "time": now, "datacontenttype": "application/json", "data": data}
-    ).encode()
+    envelope = {"specversion": "1.0", "id": uuid.uuid4().hex, "source": source, "type": kind, "time": now, "data": data}
+    return json.dumps(envelope).encode()
 
 
 def claims_of(jws):
@@ -45,7 +47,8 @@ def name_of(svid, public):
 
 
 async def connect(url, seed, token, name):
-    return await nats.connect(url, nkeys_seed_str=seed, token=token, inbox_prefix=f"_INBOX.{name}".encode(), connect_timeout=5, allow_reconnect=False)
+    inbox = f"_INBOX.{name}"
+    return await nats.connect(url, nkeys_seed_str=seed, token=token, inbox_prefix=inbox, connect_timeout=5, allow_reconnect=False)
 
 
 async def invoke(url, seed, svid, tool, action, purpose, path, body):

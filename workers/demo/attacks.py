@@ -158,7 +158,7 @@ async def _lying_gateway(scene: Scene) -> None:
     )
     try:
         answer = await nc.request(
-            MINT_SUBJECT.filter, forged_allow(scene, me), timeout=5, headers={"Content-Type": "application/cloudevents+json"}
+            MINT_SUBJECT.filter, forged_allow(me), timeout=5, headers={"Content-Type": "application/cloudevents+json"}
         )
     finally:
         await nc.close()
@@ -166,7 +166,7 @@ async def _lying_gateway(scene: Scene) -> None:
     scene.report.check(minted.granted is None, "a lying gateway: a forged Allow for a request the agent never signed", minted.refused)
 
 
-def forged_allow(scene: Scene, me: dict[str, Any]) -> bytes:
+def forged_allow(me: dict[str, Any]) -> bytes:
     """A MintRequest as only a gateway can send it, signed by a key that is not the agent's."""
     from weft.agent import sign_request
 

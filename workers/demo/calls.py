@@ -32,9 +32,10 @@ async def attested(scene: Scene) -> None:
     try:
         await stage.launch(unregistered, program, title="stranger")
     except StageError:
-        scene.report.check(True, "an unregistered program gets no identity", unregistered)
+        refused = True
     else:
-        scene.report.check(False, "an unregistered program gets no identity", unregistered)
+        refused = False
+    scene.report.check(refused, "an unregistered program gets no identity", unregistered)
 
 
 async def _admitted(scene: Scene, name: str) -> bool:
