@@ -1,0 +1,185 @@
+"""What no longer holds, as a pure state machine.  No clock, no I/O: messages and `now` come in.
+
+The messages are schemas/revocation.py's: entries 1, 2, 3 ... that name the SHA-256 of the one before, and beacons that name the
+last entry.  Both are compact JWS, so signature and chain are believed and the transport is not.  The rules:
+
+- Entries are applied in order of their number; early ones are kept, duplicates ignored.
+- An entry whose `prev` is not the hash of the one before, or a second entry or head of one number, is equivocation: the view is
+  *poisoned* and refuses for as long as it lives.
+- Along the chain and among beacons the epoch never goes down.
+- A beacon makes the view fresh only when its number and head are what is applied.
+- Entries below a beacon's `floor` have left the stream because no token that they hit can live: a view that lacks them starts there.
+
+Left to the caller: which key a `kid` stands for, how messages arrive (weft.feed), and how old is too old.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from weft.claims import VerifiedToken
+from weft.errors import InvalidRevocation
+from weft.revocation_messages import BEACON_TYP, ENTRY_TYP, GENESIS, Beacon, Entry, UnverifiedMessage, is_signed, read_event, read_message
+from weft.token import MAX_TTL_S, SKEW_S
+
+KEEP_S = MAX_TTL_S + 2 * SKEW_S + 60  # a token minted before an entry is dead this long after it; the minute is for views behind
+AHEAD_S = 1.0  # a beacon from further in the future says that a clock is wrong: it makes nothing fresh
+MAX_EARLY = 250_000  # entries kept until the ones before them arrive
+
+KeyOf = Callable[[str], bytes | None]
+
+
+class RevocationView:
+    """One receiver's view.  `key_of` gives the 32 Ed25519 bytes of a `kid` of purpose `revocation`, or None."""
+
+    def __init__(self, key_of: KeyOf) -> None:
+        self._key_of = key_of
+        self._head = GENESIS
+        self._hashes: dict[int, str] = {}  # of applied entries that are still kept
+        self._early: dict[int, Entry] = {}
+        self._hit: dict[str, int] = {}  # target digest to the highest entry that names it
+        self._kept: deque[Entry] = deque()
+        self._newest: Beacon | None = None  # the newest beacon, reached or not
+        self._reached: Beacon | None = None  # the newest beacon that matched what is applied
+        self.counter = 0  # the last entry applied
+        self.epoch = 0  # of that entry, or of the beacon that anchored the view
+        self.poisoned: str | None = None
+
+    # --- what it answers ------------------------------------------------------------------------------------------------------
+
+    @property
+    def facts_head(self) -> int:
+        """The head of FACTS, as the last beacon that matched names it."""
+        return self._reached.facts if self._reached else 0
+
+    def age(self, now: float) -> float:
+        """Seconds since the last beacon that matched; infinite for a view without one, or poisoned."""
+        if self._reached is None or self.poisoned:
+            return math.inf
+        age = now - self._reached.at
+        return math.inf if age < -AHEAD_S else max(0.0, age)
+
+    def behind(self, token: VerifiedToken) -> bool:
+        """Whether the token was minted at a counter that this view has not reached."""
+        return token.rev > self.counter
+
+    def revoked(self, token: VerifiedToken) -> int | None:
+        """The entry that hits the token, or None.  Whether the view may be believed is the caller's question (`age`, `behind`)."""
+        hit = self._hit
+        for target in token.targets:
+            n = hit.get(target)
+            if n is not None and n > token.rev:
+                return n
+        return None
+
+    # --- what it hears --------------------------------------------------------------------------------------------------------
+
+    def apply(self, event: bytes) -> None:
+        """A message as the stream holds it (CloudEvent of an entry or a beacon); raises InvalidRevocation and is then unchanged."""
+        self._take(read_event(event))
+
+    def apply_entry(self, jws: str) -> None:
+        """An entry; raises InvalidRevocation."""
+        self._take(read_message(jws, ENTRY_TYP))
+
+    def apply_beacon(self, jws: str) -> None:
+        """A beacon; raises InvalidRevocation."""
+        self._take(read_message(jws, BEACON_TYP))
+
+    def _take(self, message: UnverifiedMessage) -> None:
+        key = self._key_of(message.kid)
+        if key is None or not is_signed(message.jws, key):
+            raise InvalidRevocation("the signature does not verify with a key of the fabric")
+        if self.poisoned:
+            return
+        if isinstance(message.content, Entry):
+            self._take_entry(message.content)
+        else:
+            self._take_beacon(message.content)
+        self._settle()
+
+    def _take_entry(self, entry: Entry) -> None:
+        known = self._hashes.get(entry.n) or (self._early[entry.n].hash if entry.n in self._early else None)
+        if known is not None and known != entry.hash:
+            self._poison(f"two entries {entry.n}")
+        if known is not None or entry.n <= self.counter:
+            return
+        if self._newest is not None and entry.n > self._newest.n and entry.epoch < self._newest.epoch:
+            raise InvalidRevocation("an entry by a writer that was superseded")
+        if len(self._early) >= MAX_EARLY:
+            raise InvalidRevocation("too many entries without the ones before them")
+        self._early[entry.n] = entry
+
+    def _take_beacon(self, beacon: Beacon) -> None:
+        newest = self._newest
+        if newest is not None and beacon.epoch < newest.epoch:
+            raise InvalidRevocation("a beacon by a writer that was superseded")
+        if newest is None or (beacon.epoch, beacon.n, beacon.at) > (newest.epoch, newest.n, newest.at):
+            if newest is not None and beacon.n < newest.n:
+                self._poison("the history went back")
+            self._newest = beacon
+        elif beacon.n == newest.n and beacon.head != newest.head:
+            self._poison(f"two heads at {beacon.n}")
+
+    # --- bringing both together ---------------------------------------------------------------------------------------------
+
+    def _settle(self) -> None:
+        self._apply_early()
+        beacon = self._newest
+        if beacon is None or self.poisoned:
+            return
+        if self.counter + 1 < beacon.floor:
+            self._start_at(beacon)
+        self._check_head(beacon)
+        self._prune(beacon.at)
+
+    def _apply_early(self) -> None:
+        while (entry := self._early.pop(self.counter + 1, None)) is not None and not self.poisoned:
+            if entry.prev != self._head:
+                self._poison(f"entry {entry.n} does not follow")
+            elif entry.epoch < self.epoch:
+                self._poison(f"entry {entry.n} is of an earlier epoch")
+            else:
+                self._commit(entry)
+
+    def _commit(self, entry: Entry) -> None:
+        self.counter, self._head, self.epoch = entry.n, entry.hash, entry.epoch
+        self._hashes[entry.n] = entry.hash
+        self._kept.append(entry)
+        for target in entry.targets:
+            self._hit[target] = entry.n
+
+    def _start_at(self, beacon: Beacon) -> None:
+        """Skips what has left the stream.  The first entry left names a hash nobody can check any more; the beacon's head checks it."""
+        first = self._early.get(beacon.floor)
+        if beacon.floor <= beacon.n and first is None:
+            return  # it is on its way
+        self.counter = beacon.floor - 1
+        self._head = first.prev if first is not None else beacon.head
+        self._early = {n: entry for n, entry in self._early.items() if n >= beacon.floor}
+        self._apply_early()
+
+    def _check_head(self, beacon: Beacon) -> None:
+        head = self._head if beacon.n == self.counter else self._hashes.get(beacon.n)
+        if head is None:
+            return  # entries are missing
+        if head != beacon.head:
+            self._poison(f"another head at {beacon.n}")
+        elif beacon.n < self.counter and beacon.epoch > self.epoch:
+            self._poison("the history went back")
+        elif beacon.n == self.counter:
+            self._reached = beacon
+            self.epoch = max(self.epoch, beacon.epoch)
+
+    def _prune(self, now: float) -> None:
+        while self._kept and self._kept[0].at + KEEP_S < now:
+            entry = self._kept.popleft()
+            del self._hashes[entry.n]
+            for target in entry.targets:
+                if self._hit.get(target) == entry.n:
+                    del self._hit[target]
+
+    def _poison(self, why: str) -> None:
+        self.poisoned = self.poisoned or why
