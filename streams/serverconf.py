@@ -95,9 +95,13 @@ def _cluster(node: Node) -> tuple[str, ...]:
     if cluster is None:
         return ()
     routes = ", ".join(map(_text, cluster.routes))
-    tls = "" if node.tls is None else f", tls: {{ {_files(node.tls)}, verify: true, timeout: 3 }}"
+    tls = () if node.tls is None else (f"  tls: {{ {_files(node.tls)}, verify: true, timeout: 3 }}",)
     return (
-        f"cluster: {{ name: {_text(cluster.name)}, host: {_text(node.host)}, port: {cluster.port}, routes: [{routes}], no_advertise: true{tls} }}",
+        "cluster: {",
+        f"  name: {_text(cluster.name)}, host: {_text(node.host)}, port: {cluster.port}, no_advertise: true",
+        f"  routes: [{routes}]",
+        *tls,
+        "}",
     )
 
 

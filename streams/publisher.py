@@ -1,0 +1,206 @@
+"""Publishing into a stream: acknowledged, retried with the same id, never silently.  NATS ADR-22 (retries), ADR-50 (atomic batches).
+
+A message without an acknowledgement may or may not be stored; the same `Nats-Msg-Id` makes a retry safe within the stream's duplicate
+window.  A duplicate on the *first* attempt is not ours: somebody used the id before.  `PubAck.duplicate` and `.attempts` tell the two
+apart, and it is logged as an alarm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
+
+import nats.errors
+import structlog
+from nats.aio.client import Client
+
+from schemas.envelope import CONTENT_TYPE
+
+DEADLINE_S = 15.0  # an election in a cluster took up to 7 s (docs/decisions/0001-operator-mode.md)
+ATTEMPT_S = 2.0
+MAX_BATCH = 1_000  # the server's limit
+DUPLICATE_ON_FIRST_ATTEMPT = "publish_duplicate_on_first_attempt"
+_BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.4)
+
+# nats-server's error codes (server/errors.json)
+_CONFLICTS = {
+    10060: "another stream took it",
+    10070: "the last message is another",
+    10071: "the last sequence is another",
+    10164: "the last sequence is another",
+    10201: "an id of the batch is known",
+}
+_TRANSIENT = {
+    10008,  # JetStream temporarily unavailable: an election
+    10158,  # the same id is being stored at this moment
+    10176,  # the batch was given up half way: a restart or an election, nothing was stored
+}
+_LOST = (nats.errors.TimeoutError, nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError, nats.errors.StaleConnectionError)
+logger = structlog.get_logger()
+
+
+class PublishFailed(Exception):
+    """No acknowledgement within the deadline, or the stream refuses such messages.  After a timeout it may be stored nevertheless."""
+
+
+class PublishConflict(Exception):
+    """An expectation did not hold and nothing was stored.  `duplicate`: a member of a batch was stored before, perhaps by an attempt
+    of ours whose acknowledgement was lost (`attempts` > 1).
+    """
+
+    def __init__(self, text: str, *, duplicate: bool = False, attempts: int = 1) -> None:
+        super().__init__(text)
+        self.duplicate = duplicate
+        self.attempts = attempts
+
+
+@dataclass(frozen=True, slots=True)
+class PubAck:
+    """Stored at `seq`.  `duplicate`: its id was there before, and `seq` is that message's."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+    attempts: int = 1
+
+
+class Message(Protocol):
+    """One message of a batch."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
+    @property
+    def msg_id(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A Message with an expectation: the last sequence on its own subject, or on `expected_subject`, which may be a filter."""
+
+    subject: str
+    body: bytes
+    msg_id: str
+    expected_last_subject_seq: int | None = None
+    expected_subject: str | None = None
+
+
+class Publisher:
+    """Publishes over one connection."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+
+    async def publish(
+        self,
+        stream: str,
+        subject: str,
+        body: bytes,
+        *,
+        msg_id: str,
+        expected_last_subject_seq: int | None = None,
+        expected_last_seq: int | None = None,
+        ttl_s: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        deadline_s: float = DEADLINE_S,
+    ) -> PubAck:
+        """Store one message.  Raises PublishConflict, PublishFailed."""
+        sent = {**_headers(stream, msg_id, expected_last_subject_seq, None), **(headers or {})}
+        if expected_last_seq is not None:
+            sent["Nats-Expected-Last-Sequence"] = str(expected_last_seq)
+        if ttl_s is not None:
+            sent["Nats-TTL"] = str(ttl_s)
+
+        async def once(timeout_s: float) -> bytes:
+            return (await self._nc.request(subject, body, timeout=timeout_s, headers=sent)).data
+
+        return await _until_acknowledged(once, deadline_s)
+
+    async def publish_batch(
+        self, stream: str, messages: Sequence[Message], *, expected_last_seq: int | None = None, deadline_s: float = DEADLINE_S
+    ) -> PubAck:
+        """Store all in adjacent sequences, or none; the acknowledgement is the last one's.  Raises PublishConflict, PublishFailed."""
+        if not 0 < len(messages) <= MAX_BATCH:
+            raise PublishFailed(f"a batch has 1 to {MAX_BATCH} messages")
+
+        async def once(timeout_s: float) -> bytes:
+            async with asyncio.timeout(timeout_s):
+                return await self._send_batch(stream, messages, expected_last_seq, timeout_s)
+
+        return await _until_acknowledged(once, deadline_s)
+
+    async def _send_batch(self, stream: str, messages: Sequence[Message], expected_last_seq: int | None, timeout_s: float) -> bytes:
+        batch = uuid4().hex
+        *first, last = [
+            (message, {**_headers(stream, message.msg_id, *_expectation(message)), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(n)})
+            for n, message in enumerate(messages, 1)
+        ]
+        if expected_last_seq is not None:
+            (first[0] if first else last)[1]["Nats-Expected-Last-Sequence"] = str(expected_last_seq)
+        for message, headers in first:
+            await self._nc.publish(message.subject, message.body, headers=headers)
+        message, headers = last
+        headers["Nats-Batch-Commit"] = "1"
+        return (await self._nc.request(message.subject, message.body, timeout=timeout_s, headers=headers)).data
+
+
+def _headers(stream: str, msg_id: str, last_subject_seq: int | None, subject: str | None) -> dict[str, str]:
+    headers = {"Content-Type": CONTENT_TYPE, "Nats-Msg-Id": msg_id, "Nats-Expected-Stream": stream}
+    if last_subject_seq is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(last_subject_seq)
+    if subject is not None:
+        headers["Nats-Expected-Last-Subject-Sequence-Subject"] = subject
+    return headers
+
+
+def _expectation(message: Message) -> tuple[int | None, str | None]:
+    return (message.expected_last_subject_seq, message.expected_subject) if isinstance(message, Outgoing) else (None, None)
+
+
+async def _until_acknowledged(once: Callable[[float], Awaitable[bytes]], deadline_s: float) -> PubAck:
+    """Try until an answer that decides, or the deadline."""
+    ends = asyncio.get_running_loop().time() + deadline_s
+    attempts = 0
+    while (left := ends - asyncio.get_running_loop().time()) > 0:
+        attempts += 1
+        try:
+            ack = _read(await once(min(left, ATTEMPT_S)), attempts)
+        except (*_LOST, TimeoutError):
+            ack = None
+        except nats.errors.Error as error:
+            raise PublishFailed(f"the client could not publish: {type(error).__name__}") from error
+        if ack is not None:
+            return ack
+        await asyncio.sleep(_BACKOFF_S[min(attempts, len(_BACKOFF_S)) - 1] * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
+    raise PublishFailed(f"no acknowledgement within {deadline_s:g} s")
+
+
+def _read(answer: bytes, attempts: int) -> PubAck | None:
+    """The answer of the stream; none where trying again may help.  Raises PublishConflict, PublishFailed."""
+    try:
+        content: dict[str, Any] = json.loads(answer)
+        error = content.get("error")
+        if error is None:
+            ack = PubAck(content["stream"], content["seq"], bool(content.get("duplicate")), attempts)
+        code = 0 if error is None else int(error.get("err_code", 0))
+    except (ValueError, KeyError, AttributeError) as fault:
+        raise PublishFailed("the answer is no acknowledgement") from fault
+    if error is not None:
+        _raise_unless_transient(code, attempts)
+        return None
+    if ack.duplicate and attempts == 1:
+        logger.error(DUPLICATE_ON_FIRST_ATTEMPT, stream=ack.stream, seq=ack.seq)
+    return ack
+
+
+def _raise_unless_transient(code: int, attempts: int) -> None:
+    if code in _CONFLICTS:
+        raise PublishConflict(_CONFLICTS[code], duplicate=code == 10201, attempts=attempts)
+    if code not in _TRANSIENT:
+        raise PublishFailed(f"the stream refuses it, error {code}")

@@ -1,0 +1,134 @@
+"""A real nats-server in operator mode with the topology applied, and clients of every kind without the workers that admit them.
+
+What admission does at run time is done here by hand: `outer` signs a user JWT with the account's scoped key, so the template of that
+key, and not the test, decides what the client may do.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.aio.client import Client
+from weft.nkey import KeyPair
+
+from config.settings import Settings
+from schemas.facts import FACT, Fact, FactBody, Key
+from streams import access, keys, natsjwt, operator, subjects, topology
+from streams.bus import Outgoing, PubAck, Publisher, connect_options, event
+from streams.facts_keys import key_of, subject_of
+from streams.server import Server
+
+ROLE_OF = {"agent": "AGENTS", "point": "POINTS", "operator": "OPERATORS"}
+
+
+@dataclass
+class FabricServer:
+    """`settings` and `url` are what a worker gets; clients made here are closed with the fixture."""
+
+    settings: Settings
+    server: Server
+    _clients: list[Client] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def accounts(self) -> dict[str, str]:
+        return operator.accounts(self.settings)
+
+    async def worker(self, name: str, **options: Any) -> Client:
+        """A bare client with that credential."""
+        return await self._connect(**{**connect_options(name, self.settings), "allow_reconnect": False, "error_cb": _ignore, **options})
+
+    async def outer(self, kind: str, name: str, keypair: KeyPair | None = None, **options: Any) -> Client:
+        """An agent, a point or an operator of this name."""
+        pair = keypair or KeyPair("U")
+        jwt = self.user_jwt(kind, name, pair)
+        own: dict[str, Any] = {
+            "user_jwt_cb": lambda: bytearray(jwt.encode()),
+            "signature_cb": lambda nonce: base64.b64encode(pair.sign(nonce.encode())),
+            "inbox_prefix": subjects.inbox_of(name),
+        }
+        return await self._connect(servers=[self.url], **{**own, "name": name, "allow_reconnect": False, "error_cb": _ignore, **options})
+
+    def user_jwt(self, kind: str, name: str, pair: KeyPair, **nats_claims: Any) -> str:
+        """What admission would place this connection with."""
+        account = ROLE_OF[kind]
+        signer = operator.admission_keys(self.settings).scoped[account]
+        claims = {"type": "user", "version": 2, "issuer_account": self.accounts[account], **nats_claims}
+        return natsjwt.encode({"sub": pair.public, "name": name, "nats": claims}, signer)
+
+    async def put_facts(self, *bodies: FactBody, by: str = "bootstrap") -> PubAck:
+        """Write facts, as one batch, whatever was there before; the acknowledgement is the last one's."""
+        nc = await self.worker("topology", **_anything(self.settings))
+        outgoing = [_fact_message(body, by) for body in bodies]
+        ack = await Publisher(nc).publish_batch("FACTS", outgoing)
+        await nc.close()
+        return ack
+
+    async def put_keys(self, purposes: Sequence[keys.Purpose] = keys.PURPOSES) -> dict[str, keys.SigningKey]:
+        """Create the fabric's signing keys and write their facts."""
+        held = {purpose: keys.load_or_create(self.settings, purpose) for purpose in purposes}
+        await self.put_facts(*(key_fact(self.settings, purpose, key) for purpose, key in held.items()))
+        return held
+
+    async def close(self) -> None:
+        for nc in self._clients:
+            if not nc.is_closed:
+                await nc.close()
+        await self.server.stop()
+
+    async def _connect(self, **options: Any) -> Client:
+        nc = await nats.connect(**options)
+        self._clients.append(nc)
+        return nc
+
+
+def key_fact(settings: Settings, purpose: str, key: keys.SigningKey) -> Key:
+    """The public half, as the fact that the bootstrap writes."""
+    assurance = "development" if purpose == "svid" else "production"
+    return Key.model_validate(
+        {"purpose": purpose, "kid": key.kid, "jwk": key.jwk, "trust_domain": settings.trust_domain, "assurance": assurance}
+    )
+
+
+async def start(state: Path, **settings: Any) -> FabricServer:
+    """A fresh fabric in this folder: operator, server, topology."""
+    first = Settings(state=state, servers=("nats://127.0.0.1:4222",), **settings)
+    files = operator.create_operator(state, first)
+    server = Server(files.server_conf)
+    await server.start()
+    fabric = FabricServer(first.model_copy(update={"servers": (server.url,)}), server)
+    nc = await fabric.worker("topology")
+    await topology.apply(nc.jetstream(), first.replicas, record_max_bytes=first.record_max_bytes)
+    await nc.close()
+    return fabric
+
+
+def _fact_message(body: FactBody, by: str) -> Outgoing:
+    key = key_of(body)
+    fact = Fact(kind=body.kind, key=key, body=body, by=by)
+    return Outgoing(subject_of(body.kind, key), event(FACT, fact, source="/weft/bootstrap"), msg_id=f"bootstrap:{KeyPair('U').public}")
+
+
+def _anything(settings: Settings) -> dict[str, Any]:
+    """FABRIC's own key, to write what several workers share between them."""
+    account = KeyPair.from_seed((settings.keys / "operator" / "fabric.seed").read_text().strip())
+    pair = KeyPair("U")
+    nats_claims = {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, **access.Permissions((">",), (">",)).claims()}
+    jwt = natsjwt.encode({"sub": pair.public, "name": "bootstrap", "nats": nats_claims}, account)
+    return {
+        "user_credentials": None,
+        "user_jwt_cb": lambda: bytearray(jwt.encode()),
+        "signature_cb": lambda nonce: base64.b64encode(pair.sign(nonce.encode())),
+    }
+
+
+async def _ignore(_: Exception) -> None:
+    """Errors are asserted where they matter."""
