@@ -1,8 +1,10 @@
 """Who called, as the server attests it: `Nats-Request-Info`, written by nats-server on every import with `share: true`.
 
-`acc` is the public key of the account that the call came from, `user` the name in the user JWT that admission had the server bind to the
-connection's key.  `name`, in the same header, is the client's own word and is never read.  A header of that name sent by a client is
-overwritten by the import; inside FABRIC nobody may publish on these subjects (`streams.access`), so none arrives without one.
+`acc` is the public key of the account that the call came from.  The name in the user JWT stands in `user` where the callout placed the
+connection, and in `name_tag` where the connection came with a JWT of its own, as the edge does (there, `user` is the nkey, and for the
+callout's connections `name_tag` is the sentinel's name).  `name`, in the same header, is the client's own word and is never read.  A
+header of that name sent by a client is overwritten by the import; inside FABRIC nobody may publish on these subjects
+(`streams.access`), so none arrives without one.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ def caller(headers: Mapping[str, str] | None, subject: str, accounts: Mapping[st
             break
     else:
         raise CallerUnknown("not from an account that may call here")
-    name = info.get("user")
+    name = info.get("user" if account in access.OUTER_ACCOUNTS else "name_tag")
     if not isinstance(name, str) or not name or _name_in(subject) not in (name, None):  # 3
         raise CallerUnknown("the subject names another caller")
     return Caller(account, name)

@@ -12,7 +12,7 @@ from tests.support import fabric
 
 @pytest.fixture
 async def fabric_server(tmp_path: Path) -> AsyncIterator[fabric.FabricServer]:
-    """A real nats-server of its own, in operator mode, with the topology applied; no facts yet (`put_keys`, `put_facts`)."""
+    """A real nats-server of its own, in operator mode, with the topology applied and its keys as facts."""
     running = await fabric.start(tmp_path / "state")
     try:
         yield running

@@ -1,13 +1,12 @@
 """A real nats-server in operator mode with the topology applied, and clients of every kind without the workers that admit them.
 
-What admission does at run time is done here by hand: `outer` signs a user JWT with the account's scoped key, so the template of that
-key, and not the test, decides what the client may do.
+What admission does at run time `tests.support.callout` does by hand: `outer` is placed by a user JWT signed with the account's scoped
+key, so the template of that key, and not the test, decides what the client may do.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,7 @@ from streams import access, keys, natsjwt, operator, subjects, topology
 from streams.bus import Outgoing, PubAck, Publisher, connect_options, event
 from streams.facts_keys import key_of, subject_of
 from streams.server import Server
-
-ROLE_OF = {"agent": "AGENTS", "point": "POINTS", "operator": "OPERATORS"}
+from tests.support.callout import StandIn
 
 
 @dataclass
@@ -32,7 +30,9 @@ class FabricServer:
 
     settings: Settings
     server: Server
+    keys: dict[str, keys.SigningKey] = field(default_factory=dict)
     _clients: list[Client] = field(default_factory=list)
+    _callout: StandIn | None = None
 
     @property
     def url(self) -> str:
@@ -47,22 +47,16 @@ class FabricServer:
         return await self._connect(**{**connect_options(name, self.settings), "allow_reconnect": False, "error_cb": _ignore, **options})
 
     async def outer(self, kind: str, name: str, keypair: KeyPair | None = None, **options: Any) -> Client:
-        """An agent, a point or an operator of this name."""
-        pair = keypair or KeyPair("U")
-        jwt = self.user_jwt(kind, name, pair)
+        """An agent, a point or an operator of this name, as if admission had admitted it."""
+        if self._callout is None:
+            self._callout = await StandIn.start(await self.worker("admission-auth"), operator.admission_keys(self.settings))
         own: dict[str, Any] = {
-            "user_jwt_cb": lambda: bytearray(jwt.encode()),
-            "signature_cb": lambda nonce: base64.b64encode(pair.sign(nonce.encode())),
+            "nkeys_seed_str": (keypair or KeyPair("U")).seed,
+            "token": f"{kind} {name}",
             "inbox_prefix": subjects.inbox_of(name),
+            "connect_timeout": 5,
         }
-        return await self._connect(servers=[self.url], **{**own, "name": name, "allow_reconnect": False, "error_cb": _ignore, **options})
-
-    def user_jwt(self, kind: str, name: str, pair: KeyPair, **nats_claims: Any) -> str:
-        """What admission would place this connection with."""
-        account = ROLE_OF[kind]
-        signer = operator.admission_keys(self.settings).scoped[account]
-        claims = {"type": "user", "version": 2, "issuer_account": self.accounts[account], **nats_claims}
-        return natsjwt.encode({"sub": pair.public, "name": name, "nats": claims}, signer)
+        return await self._connect(servers=[self.url], **{**own, "name": "test", "allow_reconnect": False, "error_cb": _ignore, **options})
 
     async def put_facts(self, *bodies: FactBody, by: str = "bootstrap") -> PubAck:
         """Write facts, as one batch, whatever was there before; the acknowledgement is the last one's."""
@@ -71,12 +65,6 @@ class FabricServer:
         ack = await Publisher(nc).publish_batch("FACTS", outgoing)
         await nc.close()
         return ack
-
-    async def put_keys(self, purposes: Sequence[keys.Purpose] = keys.PURPOSES) -> dict[str, keys.SigningKey]:
-        """Create the fabric's signing keys and write their facts."""
-        held = {purpose: keys.load_or_create(self.settings, purpose) for purpose in purposes}
-        await self.put_facts(*(key_fact(self.settings, purpose, key) for purpose, key in held.items()))
-        return held
 
     async def close(self) -> None:
         for nc in self._clients:
@@ -99,7 +87,7 @@ def key_fact(settings: Settings, purpose: str, key: keys.SigningKey) -> Key:
 
 
 async def start(state: Path, **settings: Any) -> FabricServer:
-    """A fresh fabric in this folder: operator, server, topology."""
+    """A fresh fabric in this folder: operator, server, topology, the facts of its four keys."""
     first = Settings(state=state, servers=("nats://127.0.0.1:4222",), **settings)
     files = operator.create_operator(state, first)
     server = Server(files.server_conf)
@@ -108,6 +96,8 @@ async def start(state: Path, **settings: Any) -> FabricServer:
     nc = await fabric.worker("topology")
     await topology.apply(nc.jetstream(), first.replicas, record_max_bytes=first.record_max_bytes)
     await nc.close()
+    fabric.keys = {purpose: keys.load_or_create(first, purpose) for purpose in keys.PURPOSES}
+    await fabric.put_facts(*(key_fact(first, purpose, key) for purpose, key in fabric.keys.items()))
     return fabric
 
 
