@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from schemas.base import Compact, Digest, FreeText, InstanceID, Name, Seconds, Sequence, SpiffeIDText, Wire
+from schemas.base import Compact, Digest, FreeText, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.facts import Key, Tool
 from schemas.reasons import DenyReason, GuardReason
 
@@ -13,6 +13,10 @@ CLAIM = "org.weft.point.claimed.v1"
 USE = "org.weft.point.used.v1"
 ACK = "org.weft.point.acked.v1"
 SIGNAL = "org.weft.point.signalled.v1"
+CLAIM_ANSWERED = "org.weft.point.claim.answered.v1"
+RECORDED = "org.weft.point.use.recorded.v1"  # answers a use, and a point's own signal
+SET_DELIVERED = "org.weft.set.delivered.v1"  # also what SIGNALS holds
+SET_ANSWERED = "org.weft.set.answered.v1"
 
 
 class Attach(Wire):
@@ -37,6 +41,7 @@ class Claim(Wire):
     tool: Name
     jti: str
     exp: Seconds
+    id: Opaque | None = None  # of this attempt: repeated by the same point it is answered as before; without one, every claim is a new one
 
 
 class Claimed(Wire):

@@ -170,6 +170,7 @@ class Completed(Wire):
     n: int
     contained: bool
     points: tuple[PointOutcome, ...]
+    omitted: int = 0  # confirmed points left out of `points`, so that the event fits a message
     committed_at: float
     last_ms: float | None = None
     p50_ms: float | None = None

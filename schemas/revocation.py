@@ -13,6 +13,9 @@ from schemas.base import Compact, Digest, Opaque, Seconds, Sequence, TargetDiges
 
 ENTRY = "org.weft.revocation.entry.v1"
 BEACON = "org.weft.revocation.beacon.v1"
+ORDER = "org.weft.revocation.ordered.v1"
+COMMITTED = "org.weft.revocation.committed.v1"  # answers an order, and a completed transaction
+COMPLETE = "org.weft.transaction.completed.v1"
 ENTRY_TYP = "weft-revocation+jwt"
 BEACON_TYP = "weft-beacon+jwt"
 GENESIS = "A" * 43  # what entry 1 names as its previous
@@ -63,7 +66,7 @@ class Ack(Wire):
 
 
 class Order(Wire):
-    """`data` of `org.weft.revocation.ordered.v1`: by signals (operators' commands) or by the bearer completing its own transaction."""
+    """`data` of `ORDER`: by signals (operators' commands) or by the bearer completing its own transaction."""
 
     id: Opaque
     targets: tuple[tuple[Literal["token", "transaction", "instance", "agent", "namespace", "user", "key"], str], ...]
@@ -72,13 +75,13 @@ class Order(Wire):
 
 
 class Ordered(Wire):
-    """The answer: the entry is committed."""
+    """`data` of `COMMITTED`: the entry is committed."""
 
     n: int
     at: float
 
 
 class Complete(Wire):
-    """`data` of `org.weft.transaction.completed.v1`, by an agent: its own token and all descendants end."""
+    """`data` of `COMPLETE`, by an agent: its own token and all descendants end."""
 
     token: Compact

@@ -64,8 +64,16 @@ class Template:
     account: str
     role: str
     permissions: Permissions
-    subscriptions: int  # most subscriptions of one connection
-    payload_bytes: int  # largest message
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of each connection in an account.  The server ignores such limits in what the callout answers, templates included; an account's
+    it enforces (tests/integration/test_operator_mode.py).
+    """
+
+    subscriptions: int
+    payload_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +178,7 @@ CREDENTIALS: dict[str, Credential] = {
                 s.CUT.filter,
                 *_pull("SIGNALS", "signals"),
                 *_direct_get("SIGNALS"),
+                f"{_API}.DIRECT.GET.RECORD.{s.RECORD.at('admission', 'admitted')}.>",  # whether an instance is who a signal says
             ),
             subscribe=(s.SET.filter, "weft.command.signals.>", s.NOTICE.filter),
         ),
@@ -180,7 +189,10 @@ CREDENTIALS: dict[str, Credential] = {
                 s.REVOCATION_BEACON.filter,
                 s.CLAIMED.filter,
                 s.RECORD.at("point") + ".>",
+                s.ORDER.filter,  # a copy that does not write hands on to the one that does
                 *_pull("FACTS", "revocation"),
+                *_direct_get("CLAIMS"),
+                *_direct_get("CLAIMS"),
             ),
             subscribe=(s.ORDER.filter, s.COMPLETE.filter, s.CLAIM.filter, s.USE.filter, s.ACK.filter),
         ),
@@ -208,8 +220,6 @@ TEMPLATES: dict[str, Template] = {
             "AGENTS",
             "agent",
             Permissions(publish=tuple(f"{subject.prefix}.{NAME}" for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)), subscribe=(_OWN_INBOX,)),
-            subscriptions=16,
-            payload_bytes=65_536,
         ),
         Template(
             "POINTS",
@@ -221,8 +231,6 @@ TEMPLATES: dict[str, Template] = {
                 ),
                 subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, _OWN_INBOX),
             ),
-            subscriptions=64,
-            payload_bytes=65_536,
         ),
         Template(
             "OPERATORS",
@@ -231,10 +239,14 @@ TEMPLATES: dict[str, Template] = {
                 publish=(f"weft.command.*.*.{NAME}", f"weft.query.*.{NAME}", f"{s.SET.prefix}.{NAME}", DIRECT_GET_REVOCATIONS),
                 subscribe=(s.PUSH_REVOCATION.filter, _OWN_INBOX),
             ),
-            subscriptions=64,
-            payload_bytes=262_144,
         ),
     )
+}
+
+LIMITS: dict[str, Limits] = {
+    "AGENTS": Limits(subscriptions=16, payload_bytes=65_536),
+    "POINTS": Limits(subscriptions=128, payload_bytes=65_536),
+    "OPERATORS": Limits(subscriptions=64, payload_bytes=262_144),
 }
 
 EXPORTS: tuple[Export, ...] = (

@@ -1,0 +1,83 @@
+"""Single messages out of a stream by direct get (ADR-31), with a deadline.
+
+An answer may come from a replica that lags: who needs the newest state compares sequences, or writes with an expected one and reads
+again when refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NATSError
+
+DEADLINE_S = 2.0
+PAUSE_S = 0.05  # between tries while the stream has no leader
+_NOT_FOUND = "404"
+
+
+class Unavailable(Exception):
+    """The stream did not answer within the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message as the stream holds it."""
+
+    seq: int
+    subject: str
+    time: str  # RFC 3339, when it was stored
+    body: bytes = field(repr=False)
+
+
+async def last(nc: Client, stream: str, subject: str, *, deadline_s: float = DEADLINE_S) -> Stored | None:
+    """The newest message on that subject; none if there is none.  Raises Unavailable."""
+    return await _get(nc, stream, {"last_by_subj": subject}, deadline_s)
+
+
+async def at(nc: Client, stream: str, seq: int, *, deadline_s: float = DEADLINE_S) -> Stored | None:
+    """The message of that sequence.  Raises Unavailable."""
+    return await _get(nc, stream, {"seq": seq}, deadline_s)
+
+
+async def following(nc: Client, stream: str, subjects: str, seq: int, *, deadline_s: float = DEADLINE_S) -> Stored | None:
+    """The first message of these subjects at or after that sequence.  Raises Unavailable."""
+    return await _get(nc, stream, {"seq": seq, "next_by_subj": subjects}, deadline_s)
+
+
+async def since(nc: Client, stream: str, subjects: str, time: str, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[Stored]:
+    """Every message of these subjects stored at or after that time (RFC 3339).  Raises Unavailable."""
+    found = await _get(nc, stream, {"start_time": time, "next_by_subj": subjects}, deadline_s)
+    while found is not None:
+        yield found
+        found = await following(nc, stream, subjects, found.seq + 1, deadline_s=deadline_s)
+
+
+async def _get(nc: Client, stream: str, query: dict[str, Any], deadline_s: float) -> Stored | None:
+    loop = asyncio.get_running_loop()
+    until = loop.time() + deadline_s
+    while (left := until - loop.time()) > 0:
+        try:
+            return _read(await nc.request(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), timeout=left))
+        except (NATSError, _NotYet):
+            await asyncio.sleep(min(PAUSE_S, left))
+    raise Unavailable(f"{stream} did not answer within {deadline_s} s")
+
+
+class _NotYet(Exception):
+    """An answer that is neither a message nor its absence."""
+
+
+def _read(msg: Msg) -> Stored | None:
+    headers = msg.headers or {}
+    status = headers.get("Status")
+    if status == _NOT_FOUND:
+        return None
+    if status is not None or "Nats-Sequence" not in headers:
+        raise _NotYet
+    return Stored(int(headers["Nats-Sequence"]), headers["Nats-Subject"], headers["Nats-Time-Stamp"], msg.data)

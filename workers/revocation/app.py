@@ -1,0 +1,156 @@
+"""Wires the worker: the only place that reads settings and keys and builds adapters.
+
+Three groups of subscribers: what any copy answers (claims, uses, completed transactions: queue group `revocation`), what every copy
+hears (acknowledgements and the republished stream, so that a standby knows what the writer knows), and what only the writer
+does (orders, postures, outcomes: the duties of its role).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from faststream import FastStream
+from weft.errors import Malformed
+from weft.jws import ed25519_key
+
+from config.settings import Settings
+from schemas.envelope import CloudEvent
+from schemas.points import CLAIM_ANSWERED, RECORDED, Claim, Use
+from schemas.revocation import COMMITTED, Ack, Complete, Signed
+from streams import keys, subjects
+from streams.bus import Caller, event
+from streams.facts_table import FactsTable
+from streams.operator import accounts
+from workers.common import log, rpc
+from workers.common.recorder import Recorder
+from workers.common.runtime import Runtime
+from workers.revocation.completion import Tracker
+from workers.revocation.completions import Completions
+from workers.revocation.ledger import BrokenLedger, Head
+from workers.revocation.orders import OrderDesk, Orders
+from workers.revocation.outcomes import Outcomes
+from workers.revocation.points import NATSClaims, Points
+from workers.revocation.postures import PostureFeed, Postures
+from workers.revocation.recording import SOURCE, Recording
+from workers.revocation.role import Role
+from workers.revocation.signing import KeySigner
+from workers.revocation.stream import NATSLedgerStream
+from workers.revocation.writer import Writer
+
+QUEUE = "revocation"
+logger = structlog.get_logger()
+
+
+class Revocation:
+    """The worker, once connected and its facts loaded."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings, clock, nc = runtime.settings, runtime.clock, runtime.nc
+        self._facts: FactsTable = runtime.facts.table
+        self._clock = clock
+        self.recorder = Recorder(runtime.publisher)
+        recording = Recording(self.recorder)
+        self._signer = _signer(settings)
+        self._stream = NATSLedgerStream(nc, runtime.publisher, lambda: revocation_keys(self._facts))
+        self.outcomes = Outcomes(Tracker(lambda point: budget_of(self._facts, point)), recording, clock)
+        self.orders = Orders(nc, recording, lambda: self.role.writer)
+        self.completions = Completions(self._facts, settings, self.orders, clock)
+        self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
+        postures = Postures(PostureFeed(nc), self._stream, recording)
+        duties = (OrderDesk(nc, self.orders, runtime.handle).serve, postures.serve, self.outcomes.serve)
+        self.role = Role(self._stream, self._writer_at, duties, clock)
+
+    def _writer_at(self, head: Head) -> Writer:
+        return Writer(
+            head,
+            stream=self._stream,
+            signer=self._signer,
+            tracker=self.outcomes.tracker,
+            clock=self._clock,
+            facts_revision=lambda: self._facts.revision,
+        )
+
+    def republished(self, subject: str, body: bytes) -> None:
+        """A committed entry or beacon, by whomever."""
+        try:
+            if subject == subjects.PUSH_REVOCATION.at("beacon"):
+                beacon = self._stream.beacon_in(body)
+                self.role.beacon_heard(beacon)
+                self.outcomes.beacon_seen(beacon)
+            else:
+                self.outcomes.entry_seen(self._stream.entry_in(body))
+        except BrokenLedger as error:
+            logger.error(log.CAUSE_REFUSED, detail=str(error))  # noqa: TRY400 - a trace would say no more
+
+    def health(self) -> dict[str, Any]:
+        """What this copy adds to its health."""
+        writer = self.role.writer
+        points = sum(1 for _ in self.outcomes.tracker.live())
+        head = {} if writer is None else {"n": writer.head.n, "epoch": writer.head.epoch}
+        return {"role": "standby" if writer is None else "writer", "points": points, **head}
+
+
+def build(settings: Settings) -> FastStream:
+    """The application."""
+    runtime = Runtime("revocation", settings, facts=True)
+    worker: Revocation
+
+    async def start() -> None:
+        nonlocal worker
+        worker = Revocation(runtime)
+        runtime.detail = worker.health
+        runtime.spawn(worker.role.run(), name="role")
+
+    async def stop() -> None:
+        await worker.recorder.close()
+
+    async def on_claim(who: Caller, asked: CloudEvent[Claim]) -> bytes:
+        return event(CLAIM_ANSWERED, await worker.points.claim(who.name, asked.data), source=SOURCE)
+
+    async def on_use(who: Caller, said: CloudEvent[Use]) -> bytes:
+        return event(RECORDED, await worker.points.use(who.name, said.data, said.id), source=SOURCE)
+
+    async def on_complete(who: Caller, said: CloudEvent[Complete]) -> bytes:
+        return event(COMMITTED, await worker.completions.complete(who.name, said.data.token), source=SOURCE)
+
+    async def on_ack(who: Caller, said: CloudEvent[Ack]) -> None:
+        worker.outcomes.acked(who.name, said.data)
+
+    async def on_republished(msg: Any) -> None:
+        worker.republished(msg.subject, msg.data)
+
+    names = accounts(settings)
+    rpc.serve(runtime, subjects.CLAIM, Claim, on_claim, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
+    on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
+    runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=rpc.as_received, no_reply=True, title="republished")(on_republished)
+    return runtime.app(start=start, stop=stop)
+
+
+def revocation_keys(facts: FactsTable) -> dict[str, bytes]:
+    """Whatever may have signed what the stream still holds: retired keys too, compromised ones never."""
+    found = {}
+    for fact in facts.keys("revocation"):
+        try:
+            if fact.state != "compromised":
+                found[fact.kid] = ed25519_key(fact.jwk)
+        except Malformed:
+            continue  # a key that cannot be read verifies nothing
+    return found
+
+
+def budget_of(facts: FactsTable, point: str) -> float:
+    """How old this point's view may get before it refuses by itself: the longest of the tools it serves."""
+    _, workload = subjects.parse_connection_name(point)
+    return float(max((tool.staleness_s for tool in facts.tools() if tool.workload == str(workload)), default=3))
+
+
+def _signer(settings: Settings) -> KeySigner:
+    key = keys.load_or_create(settings, "revocation")
+    if not isinstance(key.private, Ed25519PrivateKey):
+        raise keys.WrongKey("the revocation key is not an Ed25519 key")
+    return KeySigner(key.private, key.kid)

@@ -1,0 +1,70 @@
+"""An agent ends its own token.  The token is verified as any tool would, and must act for the very instance that presents it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from weft.errors import GuardReason, Malformed, TokenRefused
+from weft.jws import es256_key
+from weft.spiffeid import InvalidSpiffeID
+from weft.token import verify_token
+
+from config.settings import Settings
+from schemas.facts import Kind
+from schemas.reasons import DenyReason
+from schemas.revocation import Ordered
+from streams.facts_table import FactsTable
+from streams.subjects import parse_connection_name
+from workers.common.clock import Clock
+from workers.common.rpc import Refused
+from workers.revocation.orders import Orders
+
+
+class Completions:
+    """Verifies and orders."""
+
+    def __init__(self, facts: FactsTable, settings: Settings, orders: Orders, clock: Clock) -> None:
+        self._facts = facts
+        self._settings = settings
+        self._orders = orders
+        self._clock = clock
+        self._read_at = (-1, -1)
+        self._keys: dict[str, EllipticCurvePublicKey] = {}
+        self._audiences: frozenset[str] = frozenset()
+
+    async def complete(self, caller: str, unverified_token: str) -> Ordered:
+        """Once its entry is committed the token is dead, and so is what descends from it.  Raises Refused."""
+        self._refresh()
+        try:
+            instance, workload = parse_connection_name(caller)
+            token = verify_token(
+                unverified_token, self._keys, issuer=self._settings.issuer, audiences=self._audiences, now=self._clock.now()
+            )
+        except InvalidSpiffeID:
+            raise Refused(DenyReason.CALLER_UNKNOWN, "not the name of an agent") from None
+        except TokenRefused as refused:
+            expired = refused.reason is GuardReason.EXPIRED
+            raise Refused(DenyReason.PARENT_EXPIRED if expired else DenyReason.PARENT_INVALID, refused.reason.value) from None
+        if (token.act.instance, token.act.sub) != (instance, str(workload)):
+            raise Refused(DenyReason.NOT_AUTHORIZED, "the token acts for another instance")
+        return await self._orders.complete(token.jti, caller)
+
+    def _refresh(self) -> None:
+        """Keys that may have signed a live token, and every audience that a token may have."""
+        versions = (self._facts.version(Kind.KEY), self._facts.version(Kind.TOOL))
+        if versions == self._read_at:
+            return
+        self._keys = dict(self._token_keys())
+        self._audiences = frozenset((self._settings.trust_domain, *(tool.resource for tool in self._facts.tools())))
+        self._read_at = versions
+
+    def _token_keys(self) -> Mapping[str, EllipticCurvePublicKey]:
+        keys = {}
+        for fact in self._facts.keys("tokens"):
+            try:
+                if fact.state != "compromised":
+                    keys[fact.kid] = es256_key(fact.jwk)
+            except Malformed:
+                continue  # a key that cannot be read signs nothing
+        return keys
