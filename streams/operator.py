@@ -132,8 +132,7 @@ def _operator_jwt(keys: _Keys) -> str:
 
 
 def _account_jwt(name: str, keys: _Keys) -> str:
-    jetstream = _JETSTREAM_LIMITS if name == access.JETSTREAM_ACCOUNT else {}
-    nats: dict[str, Any] = {"type": "account", "version": 2, "limits": {**_ACCOUNT_LIMITS, **jetstream}}
+    nats: dict[str, Any] = {"type": "account", "version": 2, "limits": _limits(name)}
     if name == "FABRIC":
         nats["exports"] = [_export(export) for export in access.EXPORTS]
     nats["imports"] = [_import(export, name, keys) for export in access.EXPORTS if name in export.to]
@@ -142,6 +141,13 @@ def _account_jwt(name: str, keys: _Keys) -> str:
         nats["signing_keys"] = [keys.auth_signer.public]
         nats["authorization"] = _callout(keys)
     return natsjwt.encode({"sub": keys.accounts[name].public, "name": name, "nats": nats}, keys.operator)
+
+
+def _limits(name: str) -> dict[str, Any]:
+    jetstream = _JETSTREAM_LIMITS if name == access.JETSTREAM_ACCOUNT else {}
+    held = access.LIMITS.get(name)
+    per_connection = {} if held is None else {"subs": held.subscriptions, "payload": held.payload_bytes}
+    return {**_ACCOUNT_LIMITS, **jetstream, **per_connection}
 
 
 def _export(export: access.Export) -> dict[str, Any]:
@@ -161,12 +167,11 @@ def _import(export: access.Export, name: str, keys: _Keys) -> dict[str, Any]:
 
 
 def _scope(template: access.Template, keys: _Keys) -> dict[str, Any]:
-    limits = {"subs": template.subscriptions, "data": -1, "payload": template.payload_bytes}
     return {
         "kind": "user_scope",
         "key": keys.scoped[template.account].public,
         "role": template.role,
-        "template": {**limits, **template.permissions.claims()},
+        "template": {**_UNLIMITED, **template.permissions.claims()},
     }
 
 

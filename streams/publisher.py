@@ -111,7 +111,7 @@ class Publisher:
         deadline_s: float = DEADLINE_S,
     ) -> PubAck:
         """Store one message.  Raises PublishConflict, PublishFailed."""
-        sent = {**_headers(stream, msg_id, expected_last_subject_seq, None), **(headers or {})}
+        sent = {**(headers or {}), **_headers(stream, msg_id, expected_last_subject_seq, None)}
         if expected_last_seq is not None:
             sent["Nats-Expected-Last-Sequence"] = str(expected_last_seq)
         if ttl_s is not None:
@@ -120,7 +120,11 @@ class Publisher:
         async def once(timeout_s: float) -> bytes:
             return (await self._nc.request(subject, body, timeout=timeout_s, headers=sent)).data
 
-        return await _until_acknowledged(once, deadline_s)
+        try:
+            return await _until_acknowledged(once, deadline_s)
+        except PublishConflict as conflict:
+            expected = expected_last_seq is not None or expected_last_subject_seq is not None
+            return await self._stored_after_all(conflict, stream, subject, msg_id, expected=expected)
 
     async def publish_batch(
         self, stream: str, messages: Sequence[Message], *, expected_last_seq: int | None = None, deadline_s: float = DEADLINE_S
@@ -133,7 +137,25 @@ class Publisher:
             async with asyncio.timeout(timeout_s):
                 return await self._send_batch(stream, messages, expected_last_seq, timeout_s)
 
-        return await _until_acknowledged(once, deadline_s)
+        try:
+            return await _until_acknowledged(once, deadline_s)
+        except PublishConflict as conflict:
+            expected = expected_last_seq is not None or any(_expectation(message)[0] is not None for message in messages)
+            last = messages[-1]
+            return await self._stored_after_all(conflict, stream, last.subject, last.msg_id, expected=expected)
+
+    async def _stored_after_all(self, conflict: PublishConflict, stream: str, subject: str, msg_id: str, *, expected: bool) -> PubAck:
+        """The server checks expectations before ids, so that a retry of what was stored conflicts with itself: look whose it is."""
+        if not expected or conflict.attempts == 1:
+            raise conflict
+        try:
+            question = json.dumps({"last_by_subj": subject}).encode()
+            found = (await self._nc.request(f"$JS.API.DIRECT.GET.{stream}", question, timeout=ATTEMPT_S)).headers or {}
+        except nats.errors.Error:
+            raise conflict from None
+        if found.get("Nats-Msg-Id") != msg_id:
+            raise conflict
+        return PubAck(stream, int(found["Nats-Sequence"]), duplicate=True, attempts=conflict.attempts)
 
     async def _send_batch(self, stream: str, messages: Sequence[Message], expected_last_seq: int | None, timeout_s: float) -> bytes:
         batch = uuid4().hex
