@@ -7,6 +7,7 @@ does (orders, postures, outcomes: the duties of its role).
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import structlog
@@ -21,6 +22,7 @@ from schemas.points import CLAIM_ANSWERED, RECORDED, Claim, Use
 from schemas.revocation import COMMITTED, Ack, Complete, Signed
 from streams import keys, subjects
 from streams.bus import Caller, event
+from streams.facts_load import LoadFailed, stream_state
 from streams.facts_table import FactsTable
 from streams.operator import accounts
 from workers.common import log, rpc
@@ -40,6 +42,7 @@ from workers.revocation.stream import NATSLedgerStream
 from workers.revocation.writer import Writer
 
 QUEUE = "revocation"
+FACTS_HEAD_S = 0.3  # a beacon waits no longer for the head of FACTS
 logger = structlog.get_logger()
 
 
@@ -50,6 +53,7 @@ class Revocation:
         settings, clock, nc = runtime.settings, runtime.clock, runtime.nc
         self._facts: FactsTable = runtime.facts.table
         self._clock = clock
+        self._nc = nc
         self.recorder = Recorder(runtime.publisher)
         recording = Recording(self.recorder)
         self._signer = _signer(settings)
@@ -69,8 +73,17 @@ class Revocation:
             signer=self._signer,
             tracker=self.outcomes.tracker,
             clock=self._clock,
-            facts_revision=lambda: self._facts.revision,
+            facts_head=self._facts_head,
         )
+
+    async def _facts_head(self) -> int:
+        """The head of FACTS by the stream's own word, so that a view which hears nothing shows; what we know where it stays silent."""
+        try:
+            async with asyncio.timeout(FACTS_HEAD_S):
+                _, head = await stream_state(self._nc)
+        except (LoadFailed, TimeoutError):
+            return self._facts.revision
+        return head
 
     def republished(self, subject: str, body: bytes) -> None:
         """A committed entry or beacon, by whomever."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from schemas.revocation import BEACON_TYP, ENTRY_TYP, Target
@@ -45,14 +45,14 @@ class Writer:
         signer: Signer,
         tracker: Tracker,
         clock: Clock,
-        facts_revision: Callable[[], int],
+        facts_head: Callable[[], Awaitable[int]],
     ) -> None:
         self.head = ledger.take_over(head)
         self._stream = stream
         self._signer = signer
         self._tracker = tracker
         self._clock = clock
-        self._facts_revision = facts_revision
+        self._facts_head = facts_head
         self._pending: deque[Waiting] = deque()
         self._wanted = asyncio.Event()
         self._ended = False
@@ -108,7 +108,8 @@ class Writer:
 
     async def _beacon(self) -> None:
         head = ledger.with_floor(self.head, await self._stream.first_entry())
-        beacon = ledger.next_beacon(head, at=self._clock.now(), facts=self._facts_revision())
+        facts = await self._facts_head()
+        beacon = ledger.next_beacon(head, at=self._clock.now(), facts=facts)
         jws = self._signer.sign(beacon, BEACON_TYP)
         seq = await self._stream.put_beacon(jws, msg_id=f"revocation:beacon:{head.epoch}:{head.seq + 1}", after=head.seq)
         self.head = ledger.after_beacon(head, seq)
