@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -28,6 +28,20 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class Limits(BaseModel):
+    """What one caller may ask of the gateway, by its connection's name.
+
+    An agent asks once per inference step, a few times a second at most: two hundred is far above that.  The burst is one large plan
+    fanned out at once.  With 64 in flight a caller already waits for the fabric, and not the fabric for it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rate_per_s: float = Field(default=200.0, gt=0)
+    burst: int = Field(default=1000, ge=1)
+    in_flight: int = Field(default=64, ge=1)
+
+
 class Settings(BaseModel):
     """One fabric, as every worker of it sees it."""
 
@@ -40,6 +54,7 @@ class Settings(BaseModel):
     gateway_id: str = "apigateway.88mph.com"  # `req_wl` of Transaction Tokens
     mode: Literal["development", "production"] = "development"  # production refuses development SVIDs
     environment: dict[str, str] = {"environment": "prod", "region": "us-east"}  # what charters and tools are compared with
+    limits: Limits = Limits()  # of one caller
     replicas: int = Field(default=1, ge=1, le=5)  # of every stream
     tls_ca: Path | None = None  # PEM that the servers' certificates must chain to
     nats_cert: Path | None = None  # PEM of the embedded nats-server; with nats_key and tls_ca; required unless it listens on loopback
@@ -62,6 +77,8 @@ class Settings(BaseModel):
                 raise ValueError("servers: tls:// unless the host is loopback")
         if (self.edge_cert is None) != (self.edge_key is None):
             raise ValueError("edge_cert and edge_key come together")
+        if (self.nats_cert is None) != (self.nats_key is None):
+            raise ValueError("nats_cert and nats_key come together")
         if self.edge_cert is None and not loopback(self.edge_host):
             raise ValueError("edge_host: a certificate is required unless it is loopback")
         return self
@@ -90,6 +107,11 @@ def load(state: Path, environ: Mapping[str, str] | None = None) -> Settings:
         text = environ.get(f"WEFT_{name.upper()}")
         if text is not None:
             values[name] = json.loads(text) if text[:1] in "[{" else text.split(",") if name == "servers" else text
+    return parse(state, values)
+
+
+def parse(state: Path, values: Mapping[str, Any]) -> Settings:
+    """These values, as the settings of the fabric in that folder.  Raises SettingsError."""
     try:
         return Settings.model_validate({**values, "state": state})
     except ValidationError as error:

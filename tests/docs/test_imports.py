@@ -16,7 +16,13 @@ ALLOWED = {
     "workers": {"workers", "streams", "schemas", "config", "weft"},
     "weft": {"weft"},
 }
-PLACES = {"schemas": ROOT / "schemas", "config": ROOT / "config", "streams": ROOT / "streams", "workers": ROOT / "workers", "weft": ROOT / "sdk/src/weft"}
+PLACES = {
+    "schemas": ROOT / "schemas",
+    "config": ROOT / "config",
+    "streams": ROOT / "streams",
+    "workers": ROOT / "workers",
+    "weft": ROOT / "sdk/src/weft",
+}
 WORKERS = {"admission", "registry", "gateway", "broker", "signals", "revocation", "audit", "edge"}
 # Who starts, drives or shows the workers knows them by name; `common` is what they share.
 OUTSIDE = {"common", "supervisor", "cli", "demo", "issuer"}
@@ -93,5 +99,10 @@ def test_every_worker_states_its_mandate(worker):
 def test_the_framework_stays_at_the_edges():
     """FastStream and the NATS client are met in app, handlers and adapters alone; what decides is free of them (house style)."""
     pure = [path for path in modules(ROOT / "workers/common/decision")] + modules(ROOT / "schemas")
-    wrong = [f"{path.relative_to(ROOT)} imports {name}" for path in pure for name in imported(path) if name.partition(".")[0] in {"faststream", "nats", "structlog", "asyncio"}]
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in pure
+        for name in imported(path)
+        if name.partition(".")[0] in {"faststream", "nats", "structlog", "asyncio"}
+    ]
     assert wrong == []

@@ -16,9 +16,7 @@ BLOCK = re.compile(r"```(?:sh|console|bash|shell)\n(.*?)```", re.DOTALL)
 def commands(page: Path, program: str) -> list[str]:
     """Lines of shell blocks that start with the program, continuation lines joined."""
     lines = [
-        line.strip().removeprefix("$ ")
-        for block in BLOCK.findall(page.read_text())
-        for line in block.replace("\\\n", " ").splitlines()
+        line.strip().removeprefix("$ ") for block in BLOCK.findall(page.read_text()) for line in block.replace("\\\n", " ").splitlines()
     ]
     return [line.partition(" #")[0].strip() for line in lines if re.match(rf"(\.venv/bin/)?{program}\s", line)]
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 
-from workers.cli.common import Commands, add_common, command, settings_of
+from workers.cli.common import Commands, command, group, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
 
 def add(commands: Commands) -> None:
     """Registers them."""
-    agent = commands.add_parser("agent", help="Programs with an identity.")
-    inner = agent.add_subparsers(metavar="COMMAND", required=True)
+    inner = group(commands, "agent", "Programs with an identity.")
     run = command(inner, "run", "Start COMMAND as the agent SPIFFE-ID, where its registered selectors match.", run_agent)
     run.add_argument("spiffe_id", metavar="SPIFFE-ID")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
@@ -24,17 +23,18 @@ def add(commands: Commands) -> None:
     invoke.add_argument("--intent", default=None, help="free text; recorded, never helps")
     invoke.add_argument("--ttl", type=int, default=None, metavar="SECONDS")
     invoke.add_argument("--show-token", action="store_true", help="print the token too: whoever reads it may make the call")
-    add_common(agent, top=False)
 
 
 async def run_agent(args: argparse.Namespace, _out: Output) -> int:
-    from workers.issuer.launch import LaunchRefused, launch
+    from workers.issuer.launch import IssuerUnreachable, LaunchRefused, launch
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     if not words:
         raise Stop(Exit.USAGE, "usage", "weft agent run SPIFFE-ID -- COMMAND")
     try:
-        return int(await launch(settings_of(args), args.spiffe_id, words))
+        await launch(settings_of(args), args.spiffe_id, words)
+    except IssuerUnreachable as error:
+        raise Stop(Exit.UNREACHABLE, "unreachable", str(error)) from None
     except LaunchRefused as refused:
         raise Stop(Exit.REFUSED, "not_attested", str(refused)) from None
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from config.settings import Settings, SettingsError, load
 from workers.cli.exits import Exit, Stop
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 DEFAULT_DIR = Path("var/weft")
 
 Command = Callable[[argparse.Namespace, Output], Awaitable[int]]
-Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001  # argparse has no public name for it
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
 
 
 def add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
     """`--json` and `--dir`, before or after the command's name: the later one wins."""
-    hidden = {} if top else {"default": argparse.SUPPRESS}
-    default_dir = Path(os.environ.get("WEFT_DIR", DEFAULT_DIR))
-    parser.add_argument("--json", action="store_true", help="answer as JSON", **hidden)
-    parser.add_argument("--dir", type=Path, help="the fabric's folder (WEFT_DIR, or var/weft)", **({"default": default_dir} | hidden))
+    given = Path(os.environ.get("WEFT_DIR", DEFAULT_DIR))
+    parser.add_argument("--json", action="store_true", default=False if top else argparse.SUPPRESS, help="answer as JSON")
+    parser.add_argument(
+        "--dir", type=Path, default=given if top else argparse.SUPPRESS, help="the fabric's folder (WEFT_DIR, else var/weft)"
+    )
 
 
 def command(commands: Commands, name: str, help_text: str, run: Command) -> argparse.ArgumentParser:
@@ -36,6 +37,13 @@ def command(commands: Commands, name: str, help_text: str, run: Command) -> argp
     add_common(parser, top=False)
     parser.set_defaults(run=run)
     return parser
+
+
+def group(commands: Commands, name: str, help_text: str) -> Commands:
+    """A command of subcommands."""
+    parser = commands.add_parser(name, help=help_text, description=help_text)
+    add_common(parser, top=False)
+    return parser.add_subparsers(metavar="COMMAND", required=True)
 
 
 def operators(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

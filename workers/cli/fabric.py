@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from config.settings import SettingsError
 from workers.cli.common import Commands, command, operator, operators, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
@@ -20,23 +21,28 @@ def add(commands: Commands) -> None:
     up.add_argument("--processes", action="store_true", help="each worker in a process of its own")
     up.add_argument("--count", type=int, default=1, choices=range(1, 9), metavar="N", help="copies of every worker")
     init = command(commands, "init", "Write the keys and credentials of a new fabric, and start nothing.", run_init)
+    init.add_argument("--cluster", default=None, metavar="HOST,HOST,...", help="also certificates and a configuration for each server")
+    init.add_argument("--edge-host", default="localhost", help="the name in the edge's certificate (with --cluster)")
     init.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a setting (config/settings.py)")
     command(commands, "bootstrap", "Apply streams and first facts to a server that runs; as often as you like.", run_bootstrap)
     worker = command(commands, "run", "Run one worker, until SIGTERM or its end.", run_worker)
     worker.add_argument("worker", choices=(*WORKERS, ISSUER))
     worker.add_argument("--ready-fd", type=int, default=None, help="write one line to this descriptor once ready")
+    worker.add_argument("--alive", type=Path, default=None, metavar="FILE", help="touch this file every second while views are fresh")
     for parser in (up, worker):
         parser.set_defaults(uvloop=True)
     operators(command(commands, "status", "How the workers and the enforcement points are.", run_status))
     demo = command(commands, "demo", "The essay's flow, for real, in a folder of its own.", run_demo)
-    demo.add_argument("--break", dest="broken", type=int, default=0, choices=range(7), metavar="N", help="plant a fault in step N; must exit 1")
+    demo.add_argument(
+        "--break", dest="broken", type=int, default=0, choices=range(7), metavar="N", help="plant a fault in step N; must exit 1"
+    )
     demo.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="play in this folder and leave it")
 
 
 async def run_up(args: argparse.Namespace, out: Output) -> int:
-    from workers.supervisor.up import Options, up
+    from workers.supervisor.up import Options, Trouble, up
 
-    def ready(found: dict[str, object]) -> None:
+    def ready(found: dict[str, str]) -> None:
         out.value({"ready": found}, f"weft is up: {found['servers']}  dir {found['dir']}  edge {found['edge']}")
 
     options = Options(
@@ -47,14 +53,27 @@ async def run_up(args: argparse.Namespace, out: Output) -> int:
         processes=args.processes,
         copies=args.count,
     )
-    return await up(options, ready)
+    try:
+        await up(options, ready)
+    except SettingsError as error:
+        raise Stop(Exit.USAGE, "settings", str(error)) from None
+    except Trouble as error:
+        raise Stop(Exit.UNREACHABLE, "not_up", str(error)) from None
+    return Exit.DONE
 
 
 async def run_init(args: argparse.Namespace, out: Output) -> int:
+    from workers.supervisor.cluster import create_cluster
     from workers.supervisor.files import create_files
 
     given = dict(pair.partition("=")[::2] for pair in args.set)
-    settings = create_files(args.dir, given)
+    try:
+        if args.cluster is None:
+            settings = create_files(args.dir, given)
+        else:
+            settings = create_cluster(args.dir, tuple(args.cluster.split(",")), args.edge_host, given)
+    except SettingsError as error:
+        raise Stop(Exit.USAGE, "settings", str(error)) from None
     out.value({"dir": str(settings.state)}, f"a fabric for {settings.trust_domain} is ready to start in {settings.state}")
     return Exit.DONE
 
@@ -70,7 +89,7 @@ async def run_bootstrap(args: argparse.Namespace, out: Output) -> int:
 async def run_worker(args: argparse.Namespace, _out: Output) -> int:
     from workers.supervisor.single import run
 
-    ended_by_itself = await run(args.worker, settings_of(args), args.ready_fd)
+    ended_by_itself = await run(args.worker, settings_of(args), args.ready_fd, args.alive)
     return Exit.REFUSED if ended_by_itself else Exit.DONE
 
 

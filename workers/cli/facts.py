@@ -20,7 +20,9 @@ KINDS = tuple(kind.value for kind in Kind)
 
 def add(commands: Commands) -> None:
     """Registers them."""
-    apply = operators(command(commands, "apply", "Make the facts of a folder of YAML true: prints the plan, then one atomic batch.", run_apply))
+    apply = operators(
+        command(commands, "apply", "Make the facts of a folder of YAML true: prints the plan, then one atomic batch.", run_apply)
+    )
     apply.add_argument("-f", "--folder", type=Path, required=True, metavar="DIR")
     apply.add_argument("--plan", action="store_true", help="print the plan and stop")
     apply.add_argument("--split", action="store_true", help=f"more than {BATCH} changes: ordered batches, each valid by itself")

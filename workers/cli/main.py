@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from workers.cli import agents, facts, fabric, records, responses
+from workers.cli import agents, fabric, facts, records, responses
 from workers.cli.common import add_common
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from workers.cli.common import Commands, command, operator, operators
+from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.explained import explanation
 from workers.cli.output import Output
@@ -18,8 +18,7 @@ def add(commands: Commands) -> None:
     """Registers them."""
     explain = operators(command(commands, "explain", "Who asked what, each gate, what was issued, used and revoked.", run_explain))
     explain.add_argument("id", metavar="TXN-OR-EXPLANATION")
-    record = commands.add_parser("record", help="The record of everything.")
-    inner = record.add_subparsers(metavar="COMMAND", required=True)
+    inner = group(commands, "record", "The record of everything.")
     follow = operators(command(inner, "follow", "Events from now on, until interrupted.", run_follow))
     replay = operators(command(inner, "replay", "Events from the first one on.", run_replay))
     replay.add_argument("--after", type=int, default=0, metavar="SEQ")
@@ -43,7 +42,11 @@ def line(row: dict[str, Any]) -> str:
     event = row["event"]
     data = event["data"]
     what = event["type"].removeprefix("org.weft.record.").removesuffix(".v1")
-    words = [f"{name}={data[name]}" for name in ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n") if data.get(name)]
+    words = [
+        f"{name}={data[name]}"
+        for name in ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n")
+        if data.get(name)
+    ]
     return f"{row['seq']:>8} {event['time'][:23]:23} {what:12} {' '.join(words)}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.commands import Lift, Revoke
 from schemas.signals import CAEP, SET_TYP
-from workers.cli.common import Commands, command, operator, operators, settings_of
+from workers.cli.common import Commands, command, group, operator, operators, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
@@ -29,8 +29,7 @@ def add(commands: Commands) -> None:
         parser.add_argument("value")
         parser.add_argument("--agent", default=None, metavar="SPIFFE-ID", help="whose instance, token or transaction it is")
         parser.add_argument("--reason", required=True, help="goes on record")
-    signal = commands.add_parser("signal", help="Security Event Tokens.")
-    inner = signal.add_subparsers(metavar="COMMAND", required=True)
+    inner = group(commands, "signal", "Security Event Tokens.")
     send = operators(command(inner, "send", "Sign a CAEP event with a transmitter's key and deliver it on the bus.", run_send))
     send.add_argument("--key", type=Path, required=True, help="the transmitter's private key: a PEM file, P-256")
     send.add_argument("--iss", required=True)

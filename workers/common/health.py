@@ -76,7 +76,4 @@ def answer_health(runtime: Runtime) -> None:
         except Malformed:
             canary = False
         answer = await runtime.health(canary=canary)
-        return NatsResponse(
-            event(health.ANSWERED, answer, source=f"/weft/{runtime.worker}"), headers={"Content-Type": CONTENT_TYPE}
-        )
-
+        return NatsResponse(event(health.ANSWERED, answer, source=f"/weft/{runtime.worker}"), headers={"Content-Type": CONTENT_TYPE})

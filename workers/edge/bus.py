@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-
 from collections.abc import Iterable
-
 
 import nats.errors
 from nats.aio.client import Client

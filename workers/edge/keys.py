@@ -1,4 +1,4 @@
-"""The fabric's JWKS (RFC 7517 section 5) for verifiers that are not on the bus: asked for over the bus, validated by ETag (RFC 9110 8.8.3)."""
+"""The fabric's JWKS (RFC 7517 section 5) for verifiers that are not on the bus.  ETag: RFC 9110 section 8.8.3."""
 
 from __future__ import annotations
 

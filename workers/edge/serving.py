@@ -34,7 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.setblocking(False)
+        listener.setblocking(False)  # noqa: FBT003 - its only argument
     except OSError:
         listener.close()
         raise

@@ -19,5 +19,5 @@ class Backoff:
     def after(self, ran_s: float) -> float:
         """The delay in seconds, now that it ended after `ran_s`.  Up to a quarter less, so that copies do not move in step."""
         self.failures = 1 if ran_s >= GOOD_AFTER_S else self.failures + 1
-        longest = min(LONGEST_S, FIRST_S * 2 ** min(self.failures - 1, 16))
+        longest = min(LONGEST_S, FIRST_S * 2.0 ** min(self.failures - 1, 16))
         return longest * random.uniform(0.75, 1.0)  # noqa: S311  # spreads load, keeps no secret

@@ -19,9 +19,9 @@ import structlog
 
 from config.settings import Settings
 from workers.common import log
-from workers.common.runtime import WorkerApp
 from workers.supervisor.backoff import Backoff
-from workers.supervisor.roster import build_of
+from workers.supervisor.life import live
+from workers.supervisor.waiting import first_of
 
 STOP_S = 12.0  # a worker gives requests in flight 5 s and drains its connection
 logger = structlog.get_logger()
@@ -49,7 +49,10 @@ class Keeper(ABC):
             try:
                 await self.run_once()
             except Exception as error:  # noqa: BLE001  # whatever ended it, the answer is the same: say so, build it anew
-                logger.error(log.WORKER_FAILED, worker=self.worker, copy=self.copy, error=type(error).__name__, detail=str(error)[:200])
+                # No traceback: it may quote what was being read.
+                logger.error(  # noqa: TRY400
+                    log.WORKER_FAILED, worker=self.worker, copy=self.copy, error=type(error).__name__, detail=str(error)[:200]
+                )
             if self._stopping.is_set():
                 return
             self.restarts += 1
@@ -71,22 +74,7 @@ class InProcess(Keeper):
         self._settings = settings
 
     async def run_once(self) -> None:
-        app = build_of(self.worker)(self._settings)
-        if not isinstance(app, WorkerApp):
-            raise TypeError(f"workers.{self.worker}.app.build must return what Runtime.app returns")
-        async with app.lifespan_context():
-            try:
-                await app.start()
-                async with asyncio.TaskGroup() as group:
-                    watching = group.create_task(self._watch_ready(app))
-                    await first_of(self._stopping, app.ended)
-                    watching.cancel()
-            finally:
-                await app.stop()
-
-    async def _watch_ready(self, app: WorkerApp) -> None:
-        await app.runtime.wait_current()
-        self.ready.set()
+        await live(self.worker, self._settings, self._stopping, lambda _: self.ready.set())
 
 
 class OwnProcess(Keeper):
@@ -95,8 +83,10 @@ class OwnProcess(Keeper):
     def __init__(self, worker: str, copy: int, state: Path) -> None:
         super().__init__(worker, copy)
         self._state = state
+        self._ended = asyncio.Event()
 
     async def run_once(self) -> None:
+        self._ended.clear()
         read_fd, write_fd = os.pipe()
         try:
             process = await asyncio.create_subprocess_exec(
@@ -115,32 +105,25 @@ class OwnProcess(Keeper):
             )
         finally:
             os.close(write_fd)
+        watching = asyncio.create_task(self._watch(process, read_fd))
         try:
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch_ready(read_fd))
-                await self._until_it_ends(process)
-                watching.cancel()
+            await first_of(self._stopping, self._ended)
         finally:
             await terminate(process)
+            await watching
 
-    async def _watch_ready(self, read_fd: int) -> None:
-        """The child writes one line once it is ready; the pipe closes when it ends."""
+    async def _watch(self, process: asyncio.subprocess.Process, read_fd: int) -> None:
+        """The child writes one line once it is ready, and its end closes the pipe."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb"))
         try:
             if await reader.readline():
                 self.ready.set()
+            await process.wait()
         finally:
             transport.close()
-
-    async def _until_it_ends(self, process: asyncio.subprocess.Process) -> None:
-        ended, stopping = asyncio.create_task(process.wait()), asyncio.create_task(self._stopping.wait())
-        try:
-            await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-            stopping.cancel()
+            self._ended.set()
 
 
 async def terminate(process: asyncio.subprocess.Process) -> None:
@@ -152,13 +135,3 @@ async def terminate(process: asyncio.subprocess.Process) -> None:
             process.send_signal(number)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), STOP_S)
-
-
-async def first_of(*events: asyncio.Event) -> None:
-    """Wait until one of them is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()

@@ -1,0 +1,138 @@
+"""Verifies the edge's routes, limits and headers, without a network."""
+
+import httpx
+import jsonschema
+import pytest
+
+from schemas.keys import JWKSet
+from workers.edge.http import application
+from workers.edge.keys import Keys, KeysUnavailable
+from workers.edge.limits import BURST, Buckets
+from workers.edge.openapi import DOCUMENT
+from workers.edge.readiness import EXPECTED, Readiness
+
+KEY = {"kty": "EC", "crv": "P-256", "x": "a", "y": "b", "kid": "k1", "use": "sig", "alg": "ES256"}
+
+
+class Bus:
+    def __init__(self):
+        self.answers = []
+        self.found = JWKSet(keys=(KEY,), facts_revision=3)
+
+    async def health(self, workers, deadline_s):
+        return self.answers
+
+    async def keys(self):
+        if self.found is None:
+            raise KeysUnavailable("TimeoutError")
+        return self.found
+
+
+@pytest.fixture
+def bus():
+    return Bus()
+
+
+@pytest.fixture
+async def client(bus):
+    transport = httpx.ASGITransport(application(Readiness(bus), Keys(bus)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        yield http
+
+
+def schema_of(path, status):
+    content = DOCUMENT["paths"][path]["get"]["responses"][str(status)]["content"]
+    return next(iter(content.values()))["schema"]
+
+
+async def test_alive(client):
+    answer = await client.get("/healthz")
+    assert (answer.status_code, answer.json()) == (200, {"alive": True})
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_silence_is_503_and_names_who_is_silent(client):
+    answer = await client.get("/readyz")
+    assert answer.status_code == 503
+    assert [line["worker"] for line in answer.json()["workers"]] == list(EXPECTED)
+    jsonschema.validate(answer.json(), schema_of("/readyz", 503))
+
+
+async def test_the_keys_are_public_members_alone(client, bus):
+    """INVARIANT: whatever the bus answers, no private member of a key leaves the edge.
+
+    Serving the answer as it came would break it: one mistake elsewhere would publish the key that signs every token.
+    """
+    bus.found = JWKSet(keys=({**KEY, "d": "SECRET", "k": "SECRET", "p": "SECRET"},), facts_revision=3)
+    answer = await client.get("/.well-known/jwks.json")
+    assert answer.json() == {"keys": [KEY]}
+    assert "SECRET" not in answer.text
+    assert answer.headers["content-type"] == "application/jwk-set+json"
+
+
+async def test_an_unchanged_document_is_not_sent_again(client):
+    first = await client.get("/.well-known/jwks.json")
+    again = await client.get("/.well-known/jwks.json", headers={"if-none-match": f'"other", W/{first.headers["etag"]}'})
+    assert (again.status_code, again.content) == (304, b"")
+    assert again.headers["etag"] == first.headers["etag"]
+    other = await client.get("/.well-known/jwks.json", headers={"if-none-match": '"other"'})
+    assert other.status_code == 200
+
+
+async def test_keys_that_nobody_told_are_not_served(client, bus):
+    bus.found = None
+    answer = await client.get("/.well-known/jwks.json")
+    assert (answer.status_code, answer.json()) == (503, {"error": "unavailable"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "status"),
+    [
+        ("GET", "/", {}, 404),
+        ("POST", "/readyz", {}, 405),
+        ("GET", "/readyz", {"content": b"x" * 10}, 413),
+        ("POST", "/healthz", {"content": b"x"}, 413),
+        ("GET", "/healthz", {"headers": {"transfer-encoding": "chunked"}}, 413),
+        ("GET", "/..%2f..%2fetc/passwd", {}, 404),
+    ],
+)
+async def test_what_it_does_not_serve(client, method, path, options, status):
+    answer = await client.request(method, path, **options)
+    assert answer.status_code == status
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_bug_is_a_plain_500(bus):
+    async def broken(workers, deadline_s):
+        raise ValueError("SECRET")
+
+    bus.health = broken
+    transport = httpx.ASGITransport(application(Readiness(bus), Keys(bus)), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        answer = await http.get("/readyz")
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal"})
+
+
+async def test_one_address_that_floods_is_told_so(client):
+    codes = [(await client.get("/healthz")).status_code for _ in range(int(BURST) + 20)]
+    assert codes.count(429) >= 10
+    assert codes[0] == 200
+
+
+def test_buckets_are_per_address_and_bounded():
+    now = [0.0]
+    buckets = Buckets(lambda: now[0])
+    assert all(buckets.take("a") for _ in range(int(BURST)))
+    assert not buckets.take("a")
+    assert buckets.take("b")
+    now[0] += 1
+    assert buckets.take("a")
+    for number in range(10_000):
+        buckets.take(str(number))
+    assert len(buckets._buckets) <= 4096
+
+
+def test_the_document_is_openapi():
+    assert DOCUMENT["openapi"].startswith("3.1")
+    for path, item in DOCUMENT["paths"].items():
+        assert item["get"]["operationId"], path

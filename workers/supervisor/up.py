@@ -1,0 +1,160 @@
+"""`weft up`: a whole fabric on one machine.
+
+The order is: the folder, the server, streams and first facts, every worker, one line that says it is up.  A signal stops all in the
+reverse order.  A worker that ends is built anew with backoff; so is the server, on the port it had.  Nothing here listens beyond
+loopback without TLS: the settings refuse it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from config.settings import Settings
+from streams.bus import PublishFailed
+from streams.server import Server, ServerFailed
+from streams.topology import TopologyRefused
+from workers.common import log, logsetup
+from workers.supervisor.backoff import Backoff
+from workers.supervisor.bootstrap import bootstrap
+from workers.supervisor.files import FolderInUse, create_files, owned
+from workers.supervisor.keeper import InProcess, Keeper, OwnProcess
+from workers.supervisor.roster import ISSUER, WORKERS
+from workers.supervisor.waiting import first_of, free_port, stop_signals
+
+READY_DEADLINE_S = 60.0
+BOOTSTRAP_DEADLINE_S = 30.0
+logger = structlog.get_logger()
+
+Ready = Callable[[dict[str, str]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """As the command line gives them."""
+
+    state: Path
+    port: int = 4222
+    edge_port: int = 8443
+    trust_domain: str | None = None
+    processes: bool = False
+    copies: int = 1
+
+
+class Trouble(Exception):
+    """The fabric is not up; the text says which part."""
+
+
+async def up(options: Options, on_ready: Ready) -> None:
+    """Until SIGTERM or SIGINT.  Raises SettingsError, Trouble."""
+    logsetup.configure()
+    try:
+        await _up(options, on_ready)
+    except (FolderInUse, ServerFailed, TopologyRefused, PublishFailed) as error:
+        raise Trouble(str(error)) from None
+    except TimeoutError:
+        raise Trouble(f"streams and first facts were not written within {BOOTSTRAP_DEADLINE_S:.0f} s") from None
+
+
+async def _up(options: Options, on_ready: Ready) -> None:
+    stopping = stop_signals()
+    with owned(options.state):
+        settings = prepare(options)
+        server = Server(settings.state / "nats" / "server.conf", port=options.port)
+        async with server, kept_server(server):
+            settings = create_files(options.state, {"servers": (server.url,)})
+            async with asyncio.timeout(BOOTSTRAP_DEADLINE_S):
+                await bootstrap(settings)
+            await run_workers(settings, options, stopping, on_ready)
+    logger.info(log.FABRIC_STOPPED)
+
+
+def prepare(options: Options) -> Settings:
+    """The folder, with what the command line says in `fabric.json`."""
+    changes: dict[str, object] = {"edge_port": options.edge_port or free_port()}
+    if options.trust_domain is not None:
+        changes["trust_domain"] = options.trust_domain
+    return create_files(options.state, changes)
+
+
+@contextlib.asynccontextmanager
+async def kept_server(server: Server) -> AsyncIterator[None]:
+    """Starts the server again whenever it ends."""
+    keeping = asyncio.create_task(keep_server(server), name="nats-server")
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
+
+
+async def keep_server(server: Server) -> None:
+    """Until cancelled."""
+    backoff = Backoff()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while True:
+        await server.ended.wait()
+        delay_s = backoff.after(loop.time() - began)
+        logger.error(log.SERVER_ENDED, delay_s=round(delay_s, 2))
+        await asyncio.sleep(delay_s)
+        began = loop.time()
+        with contextlib.suppress(ServerFailed):  # `ended` is set again, and the next delay is longer
+            await server.start()
+
+
+async def run_workers(settings: Settings, options: Options, stopping: asyncio.Event, on_ready: Ready) -> None:
+    """Starts every copy at once, waits until all are ready, says so, and stops them in order."""
+    keepers = [keeper(worker, copy, settings, options) for worker in (ISSUER, *WORKERS) for copy in range(copies_of(worker, options))]
+    tasks = {kept: asyncio.create_task(kept.keep(), name=f"{kept.worker}-{kept.copy}") for kept in keepers}
+    try:
+        await all_ready(keepers, stopping)
+        if not stopping.is_set():
+            logger.info(log.FABRIC_STARTED, workers=len(keepers))
+            on_ready({"servers": ",".join(settings.servers), "dir": str(settings.state), "edge": edge_url(settings)})
+            await stopping.wait()
+    finally:
+        for kept in reversed(keepers):
+            kept.stop()
+            await asyncio.gather(tasks[kept], return_exceptions=True)
+
+
+def keeper(worker: str, copy: int, settings: Settings, options: Options) -> Keeper:
+    """In this process, or in one of its own."""
+    return OwnProcess(worker, copy, settings.state) if options.processes else InProcess(worker, copy, settings)
+
+
+def copies_of(worker: str, options: Options) -> int:
+    """As many as asked; the development issuer is one: it owns a socket."""
+    return 1 if worker == ISSUER else options.copies
+
+
+async def all_ready(keepers: list[Keeper], stopping: asyncio.Event) -> None:
+    """Returns early when told to stop.  Raises Trouble."""
+    ready = asyncio.Event()
+
+    async def wait() -> None:
+        for kept in keepers:
+            await kept.ready.wait()
+        ready.set()
+
+    waiting = asyncio.create_task(wait())
+    try:
+        async with asyncio.timeout(READY_DEADLINE_S):
+            await first_of(ready, stopping)
+    except TimeoutError:
+        late = ", ".join(f"{kept.worker}" for kept in keepers if not kept.ready.is_set())
+        raise Trouble(f"not ready within {READY_DEADLINE_S:.0f} s: {late}") from None
+    finally:
+        waiting.cancel()
+
+
+def edge_url(settings: Settings) -> str:
+    """Where the edge listens."""
+    scheme = "https" if settings.edge_cert else "http"
+    return f"{scheme}://{settings.edge_host}:{settings.edge_port}"
