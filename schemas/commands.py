@@ -10,6 +10,7 @@ from schemas.base import FreeText, Name, Opaque, Sequence, SpiffeIDText, Wire
 from schemas.facts import FactBody, Kind
 
 APPLY = "org.weft.command.apply.v1"
+APPLIED = "org.weft.command.applied.v1"  # answers it
 REVOKE = "org.weft.command.revoke.v1"
 LIFT = "org.weft.command.lift.v1"
 QUERY = "org.weft.query.v1"
@@ -79,6 +80,7 @@ class Query(Wire):
     kind: Kind | None = None
     key: str | None = None
     id: str | None = None  # txn, explanation id
+    types: tuple[str, ...] = ()  # of a replay: these event types; none: all
     after: Sequence = 0
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     wait_s: Annotated[float, Field(ge=0, le=5)] = 0

@@ -18,7 +18,7 @@ JETSTREAM_ACCOUNT = "FABRIC"
 
 RESPONSE_TTL_NS = 10_000_000_000
 FACT_KINDS_OF_REGISTRY = ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
-DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",), "RECORD": ("audit",)}  # stream to its durable consumers
+DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",)}  # stream to its durable consumers
 _API = "$JS.API"
 DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"
 
@@ -143,7 +143,7 @@ _TOPOLOGY = Permissions(
     publish=(
         f"{_API}.INFO",
         *(f"{_API}.STREAM.{verb}.*" for verb in ("CREATE", "UPDATE", "INFO")),
-        f"{_API}.CONSUMER.CREATE.*.>",
+        f"{_API}.CONSUMER.CREATE.*.*.>",
         f"{_API}.CONSUMER.INFO.*.*",
     ),
     subscribe=(f"{s.worker_inbox('topology')}.>",),
@@ -198,8 +198,8 @@ CREDENTIALS: dict[str, Credential] = {
         ),
         _worker(
             "audit",
-            publish=(*_pull("RECORD", "audit"), *_direct_get("RECORD"), *_stream_info("RECORD")),
-            subscribe=(s.QUERY.filter,),
+            publish=(*_direct_get("RECORD"), *_stream_info("RECORD")),
+            subscribe=(s.QUERY.filter, s.PUSH_RECORD.filter),
         ),
         _worker("admission", publish=(), subscribe=(s.CUT.filter,)),
         Credential("admission-auth", "AUTH", _CALLOUT),

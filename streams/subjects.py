@@ -78,6 +78,7 @@ CLAIMED = Subject("weft.claimed")  # .at(digest of tool and jti)
 # --- what the server republishes after commit, and broadcasts to points -----------------------------------------------------------
 PUSH_FACT = Subject("weft.push.fact")
 PUSH_REVOCATION = Subject("weft.push.revocation")
+PUSH_RECORD = Subject("weft.push.record")
 PUSH_TOOL = Subject("weft.push.tool")  # .at(digest of the tool's name): its record changed; attach again
 
 

@@ -74,7 +74,14 @@ def stream_configs(replicas: int, *, record_max_bytes: int = RECORD_MAX_BYTES) -
             allow_msg_ttl=True,
             max_age=REVOCATIONS_MAX_AGE_S,
         ),
-        _stream("RECORD", replicas, s.RECORD.filter, allow_atomic=True, max_bytes=record_max_bytes),
+        _stream(
+            "RECORD",
+            replicas,
+            s.RECORD.filter,
+            republish=RePublish(src=s.RECORD.filter, dest=s.PUSH_RECORD.filter),
+            allow_atomic=True,
+            max_bytes=record_max_bytes,
+        ),
         _stream(
             "CLAIMS",
             replicas,
@@ -108,7 +115,6 @@ def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
     return {
         ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=256),
         ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
-        ("RECORD", "audit"): _durable("audit", s.RECORD.filter, ack_wait_s=30, max_ack_pending=4_096),
     }
 
 

@@ -1,0 +1,133 @@
+"""The index: RECORD in SQLite, by sequence and by what each event is about.  A cache: deleting the file costs a replay, no more.
+
+The events of a batch and the checkpoint that covers them are one transaction, and an event that is there already is left alone, so a
+crash, a repeated delivery or a second copy on the same file changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import aiosqlite
+import orjson
+
+from workers.audit.references import references, scope_of
+
+SCHEMA_VERSION = 1
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS event
+  (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS event_type ON event (type, seq);
+CREATE TABLE IF NOT EXISTS reference (kind TEXT, value TEXT, seq INTEGER, PRIMARY KEY (kind, value, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), seq INTEGER NOT NULL);
+INSERT OR IGNORE INTO checkpoint VALUES (0, 0);
+"""
+
+
+class Arrived(NamedTuple):
+    """A message of RECORD."""
+
+    seq: int
+    subject: str
+    body: bytes
+
+
+class Indexed(NamedTuple):
+    """An event as the index holds it."""
+
+    seq: int
+    type: str
+    scope: str
+    subject: str
+    event: dict[str, Any]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The event's data."""
+        data: dict[str, Any] = self.event["data"]
+        return data
+
+
+class Index:
+    """One connection; `open` makes or migrates the file."""
+
+    def __init__(self, db: aiosqlite.Connection, trust_domain: str) -> None:
+        self._db = db
+        self._trust_domain = trust_domain
+
+    @classmethod
+    async def open(cls, path: Path, trust_domain: str) -> Self:
+        """An index of another version is thrown away: it will be rebuilt."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        db = await aiosqlite.connect(path)
+        await db.execute("PRAGMA journal_mode = WAL")
+        await db.execute("PRAGMA busy_timeout = 5000")
+        async with db.execute("PRAGMA user_version") as cursor:
+            row = await cursor.fetchone()
+        if row is not None and row[0] not in (0, SCHEMA_VERSION):
+            await db.executescript("DROP TABLE event; DROP TABLE reference; DROP TABLE checkpoint;")
+        await db.executescript(SCHEMA)
+        await db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        await db.commit()
+        return cls(db, trust_domain)
+
+    async def close(self) -> None:
+        """Ends the connection."""
+        await self._db.close()
+
+    async def checkpoint(self) -> int:
+        """Everything up to here is indexed."""
+        async with self._db.execute("SELECT seq FROM checkpoint") as cursor:
+            row = await cursor.fetchone()
+        return int(row[0]) if row is not None else 0
+
+    async def add(self, batch: Sequence[Arrived]) -> None:
+        """All of a batch and its checkpoint, or nothing.  What is no event of ours is passed over, but covered."""
+        events, found = [], []
+        for arrived in batch:
+            event = _event(arrived.body)
+            if event is None:
+                continue
+            scope = scope_of(event["type"], event["data"], self._trust_domain)
+            events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body))
+            found += [(*reference, arrived.seq) for reference in references(event["type"], event["data"])]
+        try:
+            await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", events)
+            await self._db.executemany("INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", found)
+            await self._db.execute("UPDATE checkpoint SET seq = max(seq, ?)", (batch[-1].seq,))
+            await self._db.commit()
+        except BaseException:
+            await self._db.rollback()
+            raise
+
+    async def page(self, after: int, limit: int, types: Sequence[str] = ()) -> list[Indexed]:
+        """Events in order."""
+        chosen = f" AND type IN ({','.join('?' * len(types))})" if types else ""
+        query = f"SELECT seq, type, scope, subject, body FROM event WHERE seq > ?{chosen} ORDER BY seq LIMIT ?"  # noqa: S608 - only marks
+        return await self._events(query, (after, *types, limit))
+
+    async def about(self, kind: str, values: Iterable[str]) -> list[Indexed]:
+        """Events that any of these identifiers leads to."""
+        wanted = tuple(values)
+        marks = ",".join("?" * len(wanted))
+        query = (
+            "SELECT DISTINCT e.seq, e.type, e.scope, e.subject, e.body FROM event e JOIN reference r ON r.seq = e.seq "  # noqa: S608
+            f"WHERE r.kind = ? AND r.value IN ({marks}) ORDER BY e.seq LIMIT 1000"
+        )
+        return await self._events(query, (kind, *wanted))
+
+    async def _events(self, query: str, values: Sequence[Any]) -> list[Indexed]:
+        async with self._db.execute(query, values) as cursor:
+            rows = await cursor.fetchall()
+        return [Indexed(row[0], row[1], row[2], row[3], orjson.loads(row[4])) for row in rows]
+
+
+def _event(body: bytes) -> dict[str, Any] | None:
+    try:
+        event = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    usable = isinstance(event, dict) and isinstance(event.get("type"), str) and isinstance(event.get("data"), dict)
+    return event if usable else None

@@ -1,0 +1,88 @@
+"""What an event of RECORD is about: the identifiers that it can be found by, and the namespace whose auditors may see it.  Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from weft.digest import sha256
+from weft.spiffeid import InvalidSpiffeID, SpiffeID
+
+from schemas import record
+from streams.subjects import parse_connection_name
+
+Data = Mapping[str, Any]
+
+
+class Reference(NamedTuple):
+    """`kind` is one of txn, explanation, jti, target, user."""
+
+    kind: str
+    value: str
+
+
+def references(type_: str, data: Data) -> frozenset[Reference]:
+    """Every identifier that leads to this event."""
+    return frozenset(_references(type_, data))
+
+
+def _references(type_: str, data: Data) -> Iterator[Reference]:
+    claims = data.get("claims") or data
+    for kind in ("txn", "jti"):
+        if isinstance(claims.get(kind), str):
+            yield Reference(kind, claims[kind])
+    if isinstance(data.get("explanation"), str):
+        yield Reference("explanation", data["explanation"])
+    if type_ == record.REVOKED:
+        yield from (Reference("target", target) for target in data.get("targets", ()))
+    if "claims" in data:
+        yield Reference("user", sha256(str(claims["sub"])))
+
+
+def scope_of(type_: str, data: Data, trust_domain: str) -> str:
+    """The SPIFFE ID that an auditor's role must lie above; the trust domain where an event is nobody's in particular."""
+    candidates = [
+        _path(data, "claims", "act", "sub"),
+        _path(data, "input", "caller", "id"),
+        data.get("agent"),
+        data.get("id") if type_ in (record.ADMITTED, record.NOT_ADMITTED) else None,
+        _owner_of(data.get("caller")),
+        _owner_of(data.get("name")) if type_ == record.CUT else None,
+    ]
+    for candidate in candidates:
+        if isinstance(candidate, str) and candidate.startswith("spiffe://"):
+            return candidate
+    return f"spiffe://{trust_domain}"
+
+
+def targets_of(claims: Data, kid: str) -> tuple[str, ...]:
+    """`<kind>:<value>` of everything a revocation of this token could name."""
+    act = claims["act"]
+    named = [
+        ("token", claims["jti"]),
+        ("transaction", claims["txn"]),
+        ("instance", act["instance"]),
+        ("agent", act["sub"]),
+        ("user", claims["sub"]),
+        ("key", kid),
+        *(("namespace", str(prefix)) for prefix in SpiffeID.parse(act["sub"]).prefixes()),
+    ]
+    for past in claims.get("act_chain", ()):
+        named += [("token", past["jti"]), ("instance", past["instance"]), ("agent", past["sub"])]
+    return tuple(f"{kind}:{value}" for kind, value in named)
+
+
+def _path(data: Data, *names: str) -> Any:
+    value: Any = data
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+def _owner_of(name: object) -> str | None:
+    if not isinstance(name, str):
+        return None
+    try:
+        return str(parse_connection_name(name)[1])
+    except (InvalidSpiffeID, ValueError):
+        return None

@@ -1,0 +1,184 @@
+"""A person on the bus: commands and questions over an operator's connection.  The command line, the demo and the bench use it.
+
+The connection's key is the person's nkey; admission knows it as a fact, and what it may do is decided per command by the worker that
+answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import nats
+import nats.errors
+import orjson
+from nats.aio.client import Client
+from weft.nkey import KeyPair
+
+from config.settings import Settings
+from schemas import commands
+from schemas.base import Wire
+from schemas.commands import Answer, Applied, Apply, Change, Lift, Query, Revoke
+from schemas.points import Failure, SetAnswer, SetDelivery
+from streams import subjects
+from streams.bus import HEADERS, event, parse, tls_context
+
+CONNECT_S = 5
+DEADLINE_S = 6.0  # above what any worker takes to answer or refuse
+VERIFY_S = 60.0
+PAGE = 100
+SET_DELIVERED = "org.weft.set.delivered.v1"
+AnswerT = TypeVar("AnswerT", bound=Wire)
+
+
+class Refused(Exception):
+    """The fabric says no; `reason` is a DenyReason's value, `detail` a sentence to act on."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Unreachable(Exception):
+    """No connection, or nobody answered in time."""
+
+
+class OperatorClient:
+    """Use as an async context manager.  Every call raises Refused or Unreachable."""
+
+    def __init__(self, settings: Settings, seed: str) -> None:
+        self._settings = settings
+        self._key = KeyPair.from_seed(seed)
+        self._nc: Client
+
+    async def __aenter__(self) -> Self:
+        async def ignore(_: Exception) -> None:
+            """What went wrong is what the call that waits for it raises."""
+
+        tls = tls_context(self._settings)
+        try:
+            self._nc = await nats.connect(
+                list(self._settings.servers),
+                name="operator",
+                nkeys_seed_str=self._key.seed,
+                token="operator",
+                inbox_prefix=subjects.inbox_of(self.name),
+                connect_timeout=CONNECT_S,
+                allow_reconnect=False,
+                error_cb=ignore,
+                **({} if tls is None else {"tls": tls}),
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise Unreachable(f"cannot connect as this person: {type(error).__name__}") from None
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(nats.errors.Error):
+            await self._nc.close()
+
+    @property
+    def name(self) -> str:
+        """The connection's name: the person's public nkey."""
+        return self._key.public
+
+    # --- commands -------------------------------------------------------------------------------------------------------------
+
+    async def apply(self, changes: Sequence[Change], *, reason: str | None = None, plan_only: bool = False) -> Applied:
+        """One atomic batch of at most 1,000 changes, or its plan alone."""
+        asked = Apply(changes=tuple(changes), reason=reason, plan_only=plan_only)
+        return await self._ask(subjects.APPLY.at(self.name), commands.APPLY, asked, Applied)
+
+    async def revoke(self, order: Revoke) -> Answer:
+        """Takes back at every enforcement point."""
+        return await self._ask(subjects.REVOKE.at(self.name), commands.REVOKE, order, Answer)
+
+    async def lift(self, order: Lift) -> Answer:
+        """Ends a posture."""
+        return await self._ask(subjects.LIFT.at(self.name), commands.LIFT, order, Answer)
+
+    async def send_set(self, jws: str) -> SetAnswer:
+        """Delivers a Security Event Token exactly as signed."""
+        return await self._ask(subjects.SET.at(self.name), SET_DELIVERED, SetDelivery(set=jws), SetAnswer)
+
+    # --- questions ------------------------------------------------------------------------------------------------------------
+
+    async def query(self, **question: Any) -> Answer:
+        """One question to audit (schemas.commands.Query)."""
+        return await self._query(Query(**question), DEADLINE_S)
+
+    async def all(self, **question: Any) -> list[dict[str, Any]]:
+        """Every page of an answer."""
+        answer = await self.query(**question)
+        rows = list(answer.rows)
+        while answer.next is not None:
+            answer = await self.query(**{**question, "after": answer.next})
+            rows += answer.rows
+        return rows
+
+    async def explain(self, identifier: str) -> Answer:
+        """What is on record about a transaction or an explanation id."""
+        return await self.query(what="explain", id=identifier)
+
+    async def head(self) -> int:
+        """The last RECORD sequence that audit has."""
+        (row,) = (await self.query(what="status")).rows
+        return int(row["record"])
+
+    async def replay(self, *, after: int = 0, types: tuple[str, ...] = (), follow_s: float | None = 0.0) -> AsyncIterator[dict[str, Any]]:
+        """Events of RECORD after that sequence: up to its head, for `follow_s` more seconds, or with None until nobody wants more."""
+        until = None if follow_s is None else time.monotonic() + follow_s
+        while True:
+            wait_s = 5.0 if until is None else min(5.0, max(0.0, until - time.monotonic()))
+            answer = await self.query(what="replay", after=after, limit=PAGE, types=types, wait_s=wait_s)
+            for row in answer.rows:
+                yield row
+            if answer.next is not None:
+                after = answer.next
+            elif until is not None and time.monotonic() >= until:
+                return
+
+    async def verify(self) -> dict[str, Any]:
+        """Computes every decision again: how many were checked, and those that differ."""
+        checked, differ, after = 0, [], 0
+        while True:
+            answer = await self._query(Query(what="verify", after=after, limit=500), VERIFY_S)
+            (page,) = answer.rows
+            checked += page["checked"]
+            differ += page["differ"]
+            if answer.next is None:
+                return {"checked": checked, "differ": differ}
+            after = answer.next
+
+    async def _query(self, question: Query, deadline_s: float) -> Answer:
+        return await self._ask(subjects.QUERY.at(self.name), commands.QUERY, question, Answer, question.wait_s + deadline_s)
+
+    async def _ask(self, subject: str, type_: str, data: Wire, model: type[AnswerT], deadline_s: float = DEADLINE_S) -> AnswerT:
+        body = event(type_, data, source=f"/weft/person/{self.name}")
+        try:
+            raw = await self._request(subject, body, deadline_s)
+        except (nats.errors.Error, TimeoutError) as error:
+            raise Unreachable(f"no answer on {subject.rpartition('.')[0]}: {type(error).__name__}") from None
+        failure = _failure(raw)
+        if failure is not None:
+            raise Refused(failure.reason, failure.detail)
+        return parse(model, raw).data
+
+    async def _request(self, subject: str, body: bytes, deadline_s: float) -> bytes:
+        """A worker that is being restarted has no responders for a moment."""
+        until = time.monotonic() + deadline_s
+        while True:
+            try:
+                return (await self._nc.request(subject, body, timeout=deadline_s, headers=HEADERS)).data
+            except nats.errors.NoRespondersError:
+                if time.monotonic() >= until:
+                    raise
+                await asyncio.sleep(0.1)
+
+
+def _failure(raw: bytes) -> Failure | None:
+    return parse(Failure, raw).data if orjson.loads(raw).get("type") == commands.FAILED else None
