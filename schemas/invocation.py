@@ -20,6 +20,8 @@ MAX_REQUEST_BYTES = 65_536
 REQUESTED = "org.weft.invocation.requested.v1"
 GRANTED = "org.weft.invocation.granted.v1"
 REFUSED = "org.weft.invocation.refused.v1"
+TOOLS_ASKED = "org.weft.tools.asked.v1"
+TOOLS_LISTED = "org.weft.tools.listed.v1"
 
 
 class CallParts(Wire):
@@ -80,6 +82,10 @@ class Refused(Wire):
     explanation: str
 
 
+class ToolsAsked(Wire):
+    """`data` of `TOOLS_ASKED`: what may I call?  Who asks, the server attests."""
+
+
 class ToolListed(Wire):
     """One line of the answer to `tools()`."""
 
@@ -90,7 +96,7 @@ class ToolListed(Wire):
 
 
 class ToolList(Wire):
-    """`data` of `org.weft.tools.listed.v1`: only what this agent may call."""
+    """`data` of `TOOLS_LISTED`: only what this agent may call."""
 
     tools: tuple[ToolListed, ...]
     facts_revision: Sequence

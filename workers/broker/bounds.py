@@ -1,0 +1,39 @@
+"""Is the broker's decision within what the gateway said?  Both decide by the same function over views of their own; where those differ, the
+smaller word counts, and a broker that would grant more than it was asked to mints nothing.
+
+NOT compared: endpoint, resource and workload, which are the broker's to read, and evidence, which only the broker has read.
+"""
+
+from __future__ import annotations
+
+from schemas.decision import Decision, Grant
+from schemas.token import Ceiling
+from workers.common.decision.patterns import covers
+
+
+def within(mine: Decision, theirs: Decision) -> bool:
+    """Nothing in my grant exceeds theirs."""
+    if not mine or not theirs or mine.grant is None or theirs.grant is None:
+        return False
+    return _grant_within(mine.grant, theirs.grant) and _ceiling_within(mine.grant.ceiling, theirs.grant.ceiling)
+
+
+def _grant_within(mine: Grant, theirs: Grant) -> bool:
+    return (
+        set(mine.actions) <= set(theirs.actions)
+        and mine.purpose == theirs.purpose
+        and mine.sub == theirs.sub
+        and mine.ttl_s <= theirs.ttl_s
+        and set(mine.bound) >= set(theirs.bound)
+        and mine.single_use >= theirs.single_use
+    )
+
+
+def _ceiling_within(mine: Ceiling, theirs: Ceiling) -> bool:
+    return (
+        mine.depth <= theirs.depth
+        and all(covers(theirs.tools, pattern) for pattern in mine.tools)
+        and all(covers(theirs.purposes, pattern) for pattern in mine.purposes)
+        and all(covers(theirs.actions, pattern) for pattern in mine.actions)
+        and all(detail in theirs.authorization_details for detail in mine.authorization_details)
+    )

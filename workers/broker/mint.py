@@ -1,0 +1,191 @@
+"""One token's way through the broker (design 4, steps 4 and 5).  Boulder's order: validate, decide, record, and only then sign.
+
+1. Who calls: the SVID, and that the gateway names its connection.  2. The agent's signature over exactly this request, fresh.
+3. One request, one answer.  4. Views: never below the facts that the gateway decided by, or that a revocation here names.  5. Evidence.
+6. The decision, by this broker's own views.  7. It allows no more than the gateway's.  8. Claims and size.  9. The record, acknowledged.
+10. The signature.
+
+The gateway's word narrows and never widens: forged, it gets nothing that the agent did not sign for and the facts do not allow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+from weft.digest import sha256
+
+from config.settings import Settings
+from schemas.decision import Decision, DecisionInput
+from schemas.invocation import Granted
+from schemas.minting import MintRequest
+from schemas.reasons import DenyReason
+from schemas.record import ISSUED, Issued
+from schemas.token import MAX_TOKEN_BYTES, SKEW_S, Evidence
+from streams.bus import Malformed, event, parse
+from streams.subjects import RECORD
+from workers.broker.bounds import within
+from workers.broker.claims import build_claims
+from workers.broker.evidence import read_evidence
+from workers.broker.once import Once
+from workers.broker.ports import History, HistoryUnavailable, Record, Views
+from workers.broker.signer import Committed, TokenSigner
+from workers.common.clock import Clock
+from workers.common.decision import decide
+from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
+from workers.common.recorder import RecordUnavailable
+from workers.common.requests import RequestRefused, verify_signature
+from workers.common.verification import Verifier
+
+SOURCE = "/weft/broker"
+VIEW_WAIT_S = 0.2  # design 4, step 4
+
+FreshID = Callable[[], str]
+
+
+class NotAllowed(Exception):
+    """The broker's own decision refuses, or differs from the gateway's."""
+
+    def __init__(self, reason: DenyReason, asked: DecisionInput, decision: Decision) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+        self.asked = asked
+        self.decision = decision
+
+
+class Mint:
+    """Validates again, records, signs."""
+
+    def __init__(
+        self,
+        *,
+        views: Views,
+        verifier: Verifier,
+        record: Record,
+        history: History,
+        signer: TokenSigner,
+        clock: Clock,
+        settings: Settings,
+        fresh_id: FreshID = lambda: str(uuid4()),
+    ) -> None:
+        self._views = views
+        self._verifier = verifier
+        self._record = record
+        self._history = history
+        self._signer = signer
+        self._clock = clock
+        self._settings = settings
+        self._fresh_id = fresh_id
+        self._once = Once()
+
+    async def grant(self, mint: MintRequest, traceparent: str | None = None) -> Granted:
+        """The grant.  Raises RequestRefused, IdentityRefused, NotAllowed, RecordUnavailable; the caller sets the deadline."""
+        now = self._clock.now()
+        if abs(now - mint.received_at) > SKEW_S:
+            raise RequestRefused(DenyReason.REQUEST_STALE, f"the gateway's clock is more than {SKEW_S} s away")
+        invocation = read_invocation(mint.request, mint.caller, self._verifier, now)  # 1
+        verify_signature(invocation.request, nkey=invocation.caller.nkey)  # 2
+        key = sha256(f"{mint.caller}\0{invocation.request.claims.id}")
+
+        async def make() -> Granted:
+            return await self._make(mint, invocation, key, traceparent)
+
+        return await self._once.answer(key, invocation.request.digest, make)  # 3
+
+    async def _make(self, mint: MintRequest, invocation: Invocation, key: str, traceparent: str | None) -> Granted:
+        asked, decision = await self._decide(mint, invocation)  # 4 to 7
+        claims = build_claims(  # 8
+            asked,
+            decision,
+            settings=self._settings,
+            now=int(self._clock.now()),
+            jti=self._fresh_id(),
+            txn=self._fresh_id(),
+            intent=mint.request.intent,
+        )
+        if self._signer.size_of(claims) > MAX_TOKEN_BYTES:
+            raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
+        issued = Issued(
+            input=asked,
+            gateway=mint.decision,
+            decision=decision,
+            claims=claims,
+            kid=self._signer.kid,
+            explanation=mint.explanation,
+            caller=mint.caller,
+            intent=mint.request.intent,
+        )
+        issued, committed = await self._commit(issued, key, traceparent)  # 9
+        return _granted(issued, self._signer.issue_token(committed))  # 10
+
+    async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Decision]:
+        if not mint.decision:
+            raise RequestRefused(DenyReason.DECISION_MISMATCH, "the gateway does not allow it")
+        await self._reach(mint.decision.facts_revision)  # 4
+        evidence = await self._evidence(invocation)  # 5
+        await self._reach(mint.decision.facts_revision)  # reading took time; from here to the decision nothing waits
+        now = self._clock.now()
+        about = Circumstances(mint.received_at, self._views.fresh(now), self._views.revocations, self._settings.environment)
+        asked = decision_input(invocation, self._verifier, about, now, evidence)
+        decision = decide(asked, self._views.facts)  # 6
+        if not decision:
+            raise NotAllowed(decision.reason or DenyReason.INTERNAL, asked, decision)
+        if not within(decision, mint.decision):  # 7
+            raise NotAllowed(DenyReason.DECISION_MISMATCH, asked, decision)
+        return asked, decision
+
+    async def _reach(self, wanted: int) -> None:
+        """Wait for the facts that the gateway decided by, and for all that an applied revocation stands for.
+
+        A token minted at counter n must know the posture that entry n was written for, since the entry itself does not hit it.
+        """
+        views = self._views
+        until = asyncio.get_running_loop().time() + VIEW_WAIT_S
+        while views.facts.revision < (needed := max(wanted, views.facts_head)):
+            if not await views.reach(needed, until - asyncio.get_running_loop().time()):
+                raise RequestRefused(DenyReason.VIEW_BEHIND, "this broker's facts are older than the decision's")
+
+    async def _evidence(self, invocation: Invocation) -> tuple[Evidence, ...]:
+        wanted, token = invocation.request.claims.evidence, invocation.carried.parent_token
+        if not wanted:
+            return ()
+        txn = None if token is None else self._verifier.parent(token, invocation.caller, self._clock.now()).txn
+        return await read_evidence(wanted, txn, self._history, self._views.facts)
+
+    async def _commit(self, issued: Issued, key: str, traceparent: str | None) -> tuple[Issued, Committed]:
+        """Record the issuance; what was issued is what RECORD holds under this request's id, ours or an earlier one's."""
+        msg_id = f"broker:{key}"
+        subject = RECORD.at("broker", "issued", issued.caller.partition(".")[2])
+        body = event(ISSUED, issued, source=SOURCE, id=msg_id, traceparent=traceparent)
+        recorded = await self._record.commit(subject, body, msg_id)
+        first = await self._first(recorded.seq, subject, issued) if recorded.duplicate else issued
+        return first, Committed(first.claims, recorded.seq)
+
+    async def _first(self, seq: int, subject: str, again: Issued) -> Issued:
+        """The earlier record under this id: of the very same request, or there is no answer."""
+        try:
+            recorded = await self._history.at(seq)
+            first = None if recorded is None or recorded.subject != subject else parse(Issued, recorded.body).data
+        except (HistoryUnavailable, Malformed):
+            first = None
+        if first is None:
+            raise RecordUnavailable("the first record of this request cannot be read")
+        if first.input.request_digest != again.input.request_digest:
+            raise RequestRefused(DenyReason.REQUEST_REUSED, "the id was used for another request")
+        return first
+
+
+def _granted(issued: Issued, token: str) -> Granted:
+    grant = issued.decision.grant
+    if grant is None:
+        raise RequestRefused(DenyReason.INTERNAL, "issued without a grant")
+    return Granted(
+        request_id=issued.input.request_id,
+        txn=issued.claims.txn,
+        endpoint=grant.endpoint,
+        token=token,
+        expires_at=issued.claims.exp,
+        actions=grant.actions,
+        explanation=issued.explanation,
+    )

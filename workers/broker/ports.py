@@ -1,0 +1,57 @@
+"""What the broker needs of others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from streams.facts_table import FactsTable
+from workers.common.recorder import Recorded
+
+
+class Record(Protocol):
+    """RECORD, to write."""
+
+    async def commit(self, subject: str, body: bytes, msg_id: str) -> Recorded:
+        """Commit one event, or find the first of that id.  Raises workers.common.recorder.RecordUnavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """One message of RECORD."""
+
+    subject: str
+    body: bytes = field(repr=False)
+
+
+class History(Protocol):
+    """RECORD, to read."""
+
+    async def at(self, seq: int) -> RecordedEvent | None:
+        """The event of that sequence; none where this replica has none (yet).  Raises HistoryUnavailable."""
+
+
+class HistoryUnavailable(Exception):
+    """RECORD could not be read."""
+
+
+class Views(Protocol):
+    """What this broker knows of the world."""
+
+    @property
+    def facts(self) -> FactsTable:
+        """The facts at one revision."""
+
+    @property
+    def facts_head(self) -> int:
+        """The facts revision below which the revocation view must not be believed: what its entries and beacons name."""
+
+    @property
+    def revocations(self) -> int:
+        """The revocation counter."""
+
+    def fresh(self, now: float) -> bool:
+        """Both views are within their budget."""
+
+    async def reach(self, revision: int, timeout_s: float) -> bool:
+        """Wait until the facts are at that revision; whether they are."""

@@ -1,0 +1,167 @@
+"""One call's way through the gateway (design 4, steps 2 to 5).
+
+1. Read the message.  2. Who calls: the SVID, which names the attested connection and the key that the request says it is signed with.
+3. What the parent token and the person's token are worth.  4. The decision.  5. A refusal is recorded, then answered.  6. For an Allow the
+broker is asked, within the deadline.  7. Its answer is the agent's.
+
+Limits come before all of it and are the handler's.  NOT checked here: the request's signature.  The connection is attested, the broker
+checks the signature before anything is released, and a second check would cost more than all gates together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from uuid import uuid4
+
+from weft.digest import sha256
+
+from config.settings import Settings
+from schemas.decision import Caller, Decision, DecisionInput, Gate, GateLine
+from schemas.invocation import InvocationRequest, ToolList
+from schemas.minting import MintRequest
+from schemas.reasons import DenyReason
+from schemas.record import DENIED, Denied
+from streams.bus import event
+from streams.subjects import RECORD, parse_connection_name
+from workers.common.clock import Clock
+from workers.common.decision import callable_tools, decide, with_lines
+from workers.common.identity import IdentityRefused
+from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
+from workers.common.recorder import RecordUnavailable
+from workers.common.requests import RequestRefused, parse_invocation
+from workers.common.verification import Verifier
+from workers.gateway import answers
+from workers.gateway.ports import Broker, BrokerUnavailable, Record, Views
+
+DEADLINE_S = 4.0  # from receipt, for the broker
+ANSWER_S = 4.8  # from receipt, for an answer of ours, recorded or not; an agent waits 5 s, and the answer has to travel
+PASSED = (GateLine(gate=Gate.LIMITS, passed=True), GateLine(gate=Gate.IDENTITY, passed=True))
+
+Explanations = Callable[[], str]
+
+
+class Gateway:
+    """Decides and asks; holds nothing."""
+
+    def __init__(
+        self,
+        *,
+        views: Views,
+        verifier: Verifier,
+        broker: Broker,
+        record: Record,
+        clock: Clock,
+        settings: Settings,
+        explanations: Explanations = lambda: uuid4().hex,
+    ) -> None:
+        self._views = views
+        self._verifier = verifier
+        self._broker = broker
+        self._record = record
+        self._clock = clock
+        self._settings = settings
+        self._explanations = explanations
+
+    async def invoke(self, name: str, body: bytes, received_at: float) -> bytes:
+        """The answer to a message of the connection of that name."""
+        call = _Call(name, self._explanations(), received_at)
+        try:
+            asked = parse_invocation(body)  # 1
+            call.traceparent = asked.traceparent
+            call.read(read_invocation(asked.data, name, self._verifier, received_at))  # 2
+            decision = self._decide(call)  # 3, 4
+            if decision:
+                return await self._ask_broker(call, asked.data, decision)  # 6, 7
+        except (RequestRefused, IdentityRefused) as refused:
+            return await self._refuse(call, refused.reason, refused.detail)  # 5
+        except BrokerUnavailable:
+            return await self._refuse(call, DenyReason.BROKER_UNAVAILABLE)
+        except Exception as error:  # noqa: BLE001 - promise 7: a bug denies; the text of the error may hold the input
+            return await self._refuse(call, DenyReason.INTERNAL, type(error).__name__)
+        return await self._refuse(call, decision.reason or DenyReason.INTERNAL)  # 5
+
+    def tools(self, name: str, now: float) -> bytes:
+        """What the agent of that connection may call now."""
+        caller = _named(name, now)
+        facts = self._views.facts
+        lines = callable_tools(caller, facts, now=int(now), environment=self._settings.environment) if self._views.fresh(now) else ()
+        return answers.listed(ToolList(tools=lines, facts_revision=facts.revision))
+
+    def _decide(self, call: _Call) -> Decision:
+        now = call.received_at
+        about = Circumstances(int(now), self._views.fresh(now), self._views.revocations, self._settings.environment)
+        call.input = decision_input(call.invocation, self._verifier, about, now)
+        call.decision = with_lines(PASSED, decide(call.input, self._views.facts))
+        return call.decision
+
+    async def _ask_broker(self, call: _Call, asked: InvocationRequest, decision: Decision) -> bytes:
+        mint = MintRequest(
+            request=asked,
+            caller=call.name,
+            received_at=int(call.received_at),
+            decision=decision,
+            explanation=call.explanation,
+            deadline=call.received_at + DEADLINE_S,
+        )
+        left = mint.deadline - self._clock.now()
+        answer = await self._broker.mint(mint, timeout_s=left, traceparent=call.traceparent)
+        if answer.granted is not None:
+            return answers.granted(answer.granted, call.traceparent)
+        return call.refused(answer.refused or DenyReason.INTERNAL, answer.needs)  # the broker has recorded it
+
+    async def _refuse(self, call: _Call, reason: DenyReason, detail: str | None = None) -> bytes:
+        """Record the refusal, then tell what may be told.  Unrecorded, it says nothing but that."""
+        body = event(DENIED, call.denied(reason, detail), source=answers.SOURCE, id=call.explanation, traceparent=call.traceparent)
+        left = max(0.1, call.received_at + ANSWER_S - self._clock.now())
+        try:
+            async with asyncio.timeout(left):
+                await self._record.record(RECORD.at("gateway", "denied", call.who), body, f"gateway:{call.explanation}")
+        except (RecordUnavailable, TimeoutError):
+            return call.refused(DenyReason.RECORD_UNAVAILABLE)
+        return call.refused(reason, call.decision.needs if call.decision is not None else None)
+
+
+def _named(name: str, now: float) -> Caller:
+    """The caller as far as its connection's name says: enough to list tools, with the assurance that gets least."""
+    instance, workload = parse_connection_name(name)
+    attested = instance.startswith("i")
+    return Caller(id=str(workload), instance=instance, attested=attested, assurance="development", jkt=sha256(""), svid_exp=int(now) + 1)
+
+
+class _Call:
+    """One call as far as it was read."""
+
+    def __init__(self, name: str, explanation: str, received_at: float) -> None:
+        self.name = name
+        self.who = name.partition(".")[2]  # the SPIFFE ID's subject
+        self.explanation = explanation
+        self.received_at = received_at
+        self.traceparent: str | None = None
+        self.request_id: str | None = None
+        self.invocation: Invocation
+        self.input: DecisionInput | None = None
+        self.decision: Decision | None = None
+
+    def read(self, invocation: Invocation) -> None:
+        """It could be read this far."""
+        self.invocation = invocation
+        self.request_id = invocation.request.claims.id
+
+    def denied(self, reason: DenyReason, detail: str | None) -> Denied:
+        """For RECORD."""
+        parent = self.input.parent if self.input is not None else None
+        return Denied(
+            by="gateway",
+            reason=reason,
+            input=self.input,
+            decision=self.decision,
+            explanation=self.explanation,
+            caller=self.name,
+            detail=detail,
+            txn=parent.txn if parent is not None else None,
+        )
+
+    def refused(self, reason: DenyReason, needs: str | None = None) -> bytes:
+        """For the agent."""
+        return answers.refused(reason, self.explanation, request_id=self.request_id, needs=needs, traceparent=self.traceparent)

@@ -1,0 +1,41 @@
+"""What the gateway needs of others."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from schemas.minting import MintAnswer, MintRequest
+from streams.facts_table import FactsTable
+
+
+class BrokerUnavailable(Exception):
+    """No broker answered within the deadline.  A token may have been recorded; none was released here."""
+
+
+class Broker(Protocol):
+    """The broker, over the bus."""
+
+    async def mint(self, mint: MintRequest, *, timeout_s: float, traceparent: str | None) -> MintAnswer:
+        """Its answer, granted or refused.  Raises BrokerUnavailable."""
+
+
+class Record(Protocol):
+    """RECORD."""
+
+    async def record(self, subject: str, body: bytes, msg_id: str) -> int:
+        """Commit one event; returns its sequence.  Raises workers.common.recorder.RecordUnavailable."""
+
+
+class Views(Protocol):
+    """What this gateway knows of the world."""
+
+    @property
+    def facts(self) -> FactsTable:
+        """The facts at one revision."""
+
+    @property
+    def revocations(self) -> int:
+        """The revocation counter."""
+
+    def fresh(self, now: float) -> bool:
+        """Both views are within their budget."""
