@@ -269,9 +269,14 @@ def _digest(claims: Claims, name: str) -> str:
     return value
 
 
+def is_instance(value: object) -> bool:
+    """Whether it is an instance id: `i` for attested by the issuer, `k` for made of the connection's key, and 26 base32 characters."""
+    return type(value) is str and _INSTANCE.fullmatch(value) is not None
+
+
 def _instance(claims: Claims) -> str:
-    value = claims.get("instance")
-    if type(value) is not str or not _INSTANCE.fullmatch(value):
+    value = text(claims, "instance")
+    if not is_instance(value):
         raise Malformed("instance is not an instance id")
     return value
 
