@@ -104,8 +104,10 @@ class FactsView:
         self._head = head
 
     def check(self) -> None:
-        """Ask whether FACTS is still the stream that was loaded, and fetch what may have been missed.  To be called when the
-        connection is back; until the answer, the view reads as not loaded."""
+        """Ask whether FACTS is still the stream that was loaded, and fetch what may have been missed.
+
+        To be called when the connection is back.  Until the answer, the view reads as not loaded.
+        """
         if self._feed is None or self._lost:
             return
         self._current = False
@@ -115,12 +117,13 @@ class FactsView:
 
     async def _ask_epoch(self) -> None:
         while True:
+            revision = self.revision  # before the question: the answer may be older than what arrives meanwhile
             try:
                 epoch, last = await stream_state(self._nc)
             except LoadFailed:  # no leader yet, or no connection
                 await asyncio.sleep(PAUSE_S)
                 continue
-            if epoch == self.epoch and last >= self.revision:
+            if epoch == self.epoch and last >= revision:
                 self._current = True
             else:
                 self._lose(last)
@@ -137,5 +140,5 @@ class FactsView:
         for callback in self._callbacks if change is not None else ():
             try:
                 callback(change)  # type: ignore[arg-type]  # not none, see the line above
-            except Exception as error:
-                logger.exception(FACTS_CALLBACK_FAILED, error=type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - the listener's; the view goes on
+                logger.warning(FACTS_CALLBACK_FAILED, error=type(error).__name__)

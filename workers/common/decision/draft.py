@@ -97,7 +97,8 @@ class Draft:
         self.limits.purposes.append(purposes)
         self.limits.actions.append(actions)
         self.limits.depth = min(self.limits.depth, depth)
-        self.keep(actions)
+        if actions is not ALL:
+            self.keep(actions)
 
     def keep(self, actions: Patterns) -> None:
         """A limit on the actions of this call alone."""

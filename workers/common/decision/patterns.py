@@ -6,18 +6,18 @@ everything asks for nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import lru_cache, reduce
 
 Patterns = tuple[str, ...]
 
 
-def matches(patterns: Iterable[str], code: str) -> bool:
+@lru_cache(maxsize=65_536)
+def matches(patterns: Patterns, code: str) -> bool:
     """One of the patterns allows the code."""
     return "*" not in code and any(code == p or (p[-1:] == "*" and "*" not in p[:-1] and code.startswith(p[:-1])) for p in patterns)
 
 
-def covers(patterns: Iterable[str], pattern: str) -> bool:
+def covers(patterns: Patterns, pattern: str) -> bool:
     """One of the patterns allows everything that `pattern` does."""
     return any(_narrower(p, pattern) == pattern for p in patterns)
 
