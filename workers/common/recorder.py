@@ -56,6 +56,7 @@ class Recorder:
         self._deadline_s = deadline_s
         self._pending: deque[tuple[Outgoing, asyncio.Future[Recorded]]] = deque()
         self._flushing: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def record(self, subject: str, body: bytes, msg_id: str) -> int:
         """Commit one event; returns its sequence.  Raises RecordUnavailable within twice the deadline."""
@@ -63,6 +64,8 @@ class Recorder:
 
     async def commit(self, subject: str, body: bytes, msg_id: str) -> Recorded:
         """As `record`, and says whether the id was known before."""
+        if self._closed:
+            raise RecordUnavailable("the recorder has ended")
         future: asyncio.Future[Recorded] = asyncio.get_running_loop().create_future()
         self._pending.append((Outgoing(subject, body, msg_id), future))
         if self._flushing is None:
@@ -74,7 +77,10 @@ class Recorder:
             raise RecordUnavailable("no acknowledgement within the deadline") from None
 
     async def close(self) -> None:
-        """End.  Who still waits is told RecordUnavailable."""
+        """Commit what is pending, within the deadline, and end.  Who still waits then is told RecordUnavailable."""
+        self._closed = True
+        if self._flushing is not None:
+            await asyncio.wait({self._flushing}, timeout=self._deadline_s)
         if self._flushing is not None:
             self._flushing.cancel()
             await asyncio.gather(self._flushing, return_exceptions=True)
@@ -90,7 +96,8 @@ class Recorder:
 
     def _next_group(self) -> list[tuple[Outgoing, asyncio.Future[Recorded]]]:
         """The oldest pending events, within the limits of a batch.  Who gave up waiting is left out: nothing was published for them."""
-        group, size = [], 0
+        group: list[tuple[Outgoing, asyncio.Future[Recorded]]] = []
+        size = 0
         while self._pending and len(group) < MAX_BATCH:
             event, future = self._pending[0]
             size += len(event.body)
