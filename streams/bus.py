@@ -55,7 +55,13 @@ class InsecureServer(ValueError):
     """A server that is not on this machine, without TLS."""
 
 
-def fabric_broker(worker: str, settings: Settings, *, closed_cb: Callable[[], Awaitable[None]] | None = None) -> NatsBroker:
+def fabric_broker(
+    worker: str,
+    settings: Settings,
+    *,
+    closed_cb: Callable[[], Awaitable[None]] | None = None,
+    reconnected_cb: Callable[[], Awaitable[None]] | None = None,
+) -> NatsBroker:
     """A worker's broker, on its own credential.  Not connected yet."""
     return NatsBroker(
         security=NatsCredentials.from_file(settings.creds / f"{worker}.creds", ssl_context=tls_context(settings)),
@@ -63,6 +69,7 @@ def fabric_broker(worker: str, settings: Settings, *, closed_cb: Callable[[], Aw
         ack_policy=AckPolicy.MANUAL,
         logger=None,
         closed_cb=closed_cb,
+        reconnected_cb=reconnected_cb,
         **_options(worker, settings),
     )
 

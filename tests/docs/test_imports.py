@@ -98,7 +98,7 @@ def test_every_worker_states_its_mandate(worker):
 
 def test_the_framework_stays_at_the_edges():
     """FastStream and the NATS client are met in app, handlers and adapters alone; what decides is free of them (house style)."""
-    pure = [path for path in modules(ROOT / "workers/common/decision")] + modules(ROOT / "schemas")
+    pure = [*modules(ROOT / "workers/common/decision"), *modules(ROOT / "schemas")]
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
         for path in pure

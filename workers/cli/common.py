@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 DEFAULT_DIR = Path("var/weft")
 
 Command = Callable[[argparse.Namespace, Output], Awaitable[int]]
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # argparse has no public name for it
+# argparse has no public name for it.
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
 def add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:

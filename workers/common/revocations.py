@@ -26,7 +26,12 @@ logger = structlog.get_logger()
 
 
 class Facts(Protocol):
-    """What of the facts view is read."""
+    """What of the facts view is read, and told."""
+
+    @property
+    def loaded(self) -> bool:
+        """Everything was loaded, and nothing speaks against it."""
+        ...
 
     @property
     def revision(self) -> int:
@@ -35,6 +40,10 @@ class Facts(Protocol):
 
     def keys(self, purpose: KeyPurpose | None = None) -> tuple[Key, ...]:
         """The keys of one purpose."""
+        ...
+
+    def note_head(self, head: int) -> None:
+        """What a beacon says the head of FACTS is."""
         ...
 
 
@@ -60,7 +69,7 @@ class Revocations:
     def fresh(self, now: float, budget_s: float) -> bool:
         """Whether both views are within the budget.  Never true on a doubt: no beacon, another head, a poisoned view."""
         self._note_facts(now)
-        return self.view.age(now) <= budget_s and now - self._facts_current_at <= budget_s
+        return self._facts.loaded and self.view.age(now) <= budget_s and now - self._facts_current_at <= budget_s
 
     def _note_facts(self, now: float) -> None:
         if self.view.facts_head and self._facts.revision >= self.view.facts_head:
@@ -72,6 +81,7 @@ class Revocations:
         except InvalidRevocation as refused:  # the chain shows what it leaves out: the next beacon does not match, nothing is fresh
             logger.warning(log.REVOCATION_REFUSED, sequence=sequence, detail=str(refused))
             return
+        self._facts.note_head(self.view.facts_head)
         now = self._clock.now()
         self._note_facts(now)
         if not self.current.is_set() and self.fresh(now, BUDGET_S):

@@ -11,7 +11,8 @@
         return runtime.app(start=start, stop=None)
 
 FastStream subscribers are declared on `runtime.broker` inside `build` and begin to consume after `start` returned.  The order is
-connect, views, `start`, FastStream subscribers; stopping is the reverse, then the connection drains.
+connect, views, `start`, FastStream subscribers.  Stopping is the reverse: no new messages, requests in flight finish, `stop`, spawned
+tasks, views, and the connection drains.
 
 A worker *ends* when its connection closes for good, a spawned task fails, or it calls `fail`; `WorkerApp.ended` tells its supervisor,
 which builds it anew (design 8).  Nothing here decides anything; views that are not fresh are the caller's to refuse by.
@@ -84,7 +85,7 @@ class Runtime:
         self.clock: Clock = clock or SystemClock()
         self.copy_id = token_hex(6)
         self.log = logger.bind(worker=worker, copy=self.copy_id)
-        self.broker: NatsBroker = fabric_broker(worker, settings, closed_cb=self._connection_closed)
+        self.broker: NatsBroker = fabric_broker(worker, settings, closed_cb=self._connection_closed, reconnected_cb=self._reconnected)
         self._wants = (facts, revocations)
         self._facts: FactsView | None = None
         self._revocations: Revocations | None = None
@@ -116,7 +117,9 @@ class Runtime:
 
     def views_fresh(self, now: float, budget_s: float = 3.0) -> bool:
         """Whether the views this worker asked for are within the budget.  A worker without any is always fresh."""
-        return self._revocations is None or self._revocations.fresh(now, budget_s)
+        if self._revocations is not None:
+            return self._revocations.fresh(now, budget_s)
+        return self._facts is None or self._facts.loaded
 
     async def wait_current(self) -> None:
         """Until the views this worker asked for are fresh for the first time; at once where it asked for none."""
@@ -184,21 +187,21 @@ class Runtime:
         self.publisher = Publisher(self.nc)
         if self._wants_canary:
             self._canary = Canary(self.publisher, self.worker)
-        stack.push_async_callback(self._background.close)
         async with asyncio.timeout(LOAD_DEADLINE_S):
             await self._start_views(stack)
-        stack.push_async_callback(self._requests.close, GRACE_S)
+        stack.push_async_callback(self._background.close)
         if start is not None:
-            if stop is not None:
-                stack.push_async_callback(stop)
             await start()
+        if stop is not None:
+            stack.push_async_callback(stop)
+        stack.push_async_callback(self._requests.close, GRACE_S)
         stack.push_async_callback(self._stop_subscribers)
         self.log.info(log.WORKER_STARTED)
 
     async def _start_views(self, stack: AsyncExitStack) -> None:
         facts, revocations = self._wants
         if facts or revocations:  # the key that signs revocations is a fact
-            self._facts = FactsView(self.nc)
+            self._facts = FactsView(self.nc, worker=self.worker, on_lost=lambda: self.fail("facts_lost"))
             stack.push_async_callback(self._facts.stop)
             await self._facts.start()
         if revocations and self._facts is not None:
@@ -218,6 +221,13 @@ class Runtime:
         self.log.info(log.WORKER_STOPPED)
 
     # --- what ends it ---------------------------------------------------------------------------------------------------------
+
+    async def _reconnected(self) -> None:
+        """What was missed is fetched now, not when the next message shows that something is missing."""
+        if self._facts is not None:
+            self._facts.check()
+        if self._revocations is not None:
+            self._revocations.feed.catch_up()
 
     async def _connection_closed(self) -> None:
         self.fail("connection_closed")
