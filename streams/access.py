@@ -192,7 +192,6 @@ CREDENTIALS: dict[str, Credential] = {
                 s.ORDER.filter,  # a copy that does not write hands on to the one that does
                 *_pull("FACTS", "revocation"),
                 *_direct_get("CLAIMS"),
-                *_direct_get("CLAIMS"),
             ),
             subscribe=(s.ORDER.filter, s.COMPLETE.filter, s.CLAIM.filter, s.USE.filter, s.ACK.filter),
         ),

@@ -78,6 +78,15 @@ class FabricServer:
         return nc
 
 
+async def settled(nc: Client) -> None:
+    """The server has read all that this client sent, and the client all that the server said of it.
+
+    Twice, because nats-py writes the first PING ahead of what it still holds back.
+    """
+    await nc.flush()
+    await nc.flush()
+
+
 def key_fact(settings: Settings, purpose: str, key: keys.SigningKey) -> Key:
     """The public half, as the fact that the bootstrap writes."""
     assurance = "development" if purpose == "svid" else "production"

@@ -1,0 +1,284 @@
+"""Every credential over every subject family, publish and subscribe, on the real server.
+
+The expectation below is written by hand and shares nothing with `streams.access` but the names of credentials: a right that somebody adds
+to the table fails here until somebody else writes it down a second time.  `{me}` is the connection's own name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from streams.access import CREDENTIALS, TEMPLATES
+from tests.support.fabric import FabricServer, settled
+
+AGENT, POINT, OPERATOR = "i1.88mph~com.agents.a", "i2.88mph~com.tools.t", "UOPERATOR"
+OUTER = {"agent": AGENT, "point": POINT, "operator": OPERATOR}
+VIEWS = (  # what every worker in FABRIC reads
+    "$JS.API.DIRECT.GET.FACTS",
+    "$JS.API.DIRECT.GET.FACTS.weft.fact.agent.x",
+    "$JS.API.DIRECT.GET.REVOCATIONS",
+    "$JS.API.DIRECT.GET.REVOCATIONS.weft.revocation.entry",
+    "$JS.API.STREAM.INFO.FACTS",
+    "$JS.API.STREAM.INFO.REVOCATIONS",
+    "$JS.API.CONSUMER.CREATE.FACTS.view1.weft.fact.>",
+    "$JS.API.CONSUMER.INFO.FACTS.view1",
+    "$JS.API.CONSUMER.INFO.FACTS.revocation",
+    "$JS.API.CONSUMER.DELETE.FACTS.view1",
+)
+RECORD_READS = ("$JS.API.DIRECT.GET.RECORD.weft.record.x", "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x")
+PUBLISH: dict[str, tuple[str, ...]] = {
+    "topology": (
+        "$JS.API.INFO",
+        "$JS.API.STREAM.CREATE.NEW",
+        "$JS.API.STREAM.UPDATE.FACTS",
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in ("FACTS", "SIGNALS", "REVOCATIONS", "RECORD", "CLAIMS")),
+        "$JS.API.CONSUMER.CREATE.FACTS.view1.weft.fact.>",
+        "$JS.API.CONSUMER.CREATE.FACTS.revocation.weft.fact.posture.>",
+        "$JS.API.CONSUMER.CREATE.RECORD.x.weft.record.>",
+        "$JS.API.CONSUMER.INFO.FACTS.view1",
+        "$JS.API.CONSUMER.INFO.FACTS.revocation",
+        "$JS.API.CONSUMER.INFO.SIGNALS.signals",
+        "$JS.API.CONSUMER.INFO.RECORD.audit",
+    ),
+    "registry": (
+        *VIEWS,
+        *(
+            f"weft.fact.{kind}.x"
+            for kind in ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
+        ),
+        "weft.push.tool.x",
+        "weft.record.registry.x",
+    ),
+    "gateway": (*VIEWS, "weft.broker.mint", "weft.record.gateway.x"),
+    "broker": (*VIEWS, "weft.record.broker.x", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
+    "signals": (
+        *VIEWS,
+        "weft.signal.x",
+        "weft.fact.posture.x",
+        "weft.order.revoke",
+        "weft.order.cut",
+        "weft.record.signals.x",
+        "$JS.API.CONSUMER.MSG.NEXT.SIGNALS.signals",
+        "$JS.API.CONSUMER.INFO.SIGNALS.signals",
+        "$JS.ACK.SIGNALS.signals.1.1.1.1.0",
+        "$JS.API.DIRECT.GET.SIGNALS",
+        "$JS.API.DIRECT.GET.SIGNALS.weft.signal.x",
+        "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x",
+    ),
+    "revocation": (
+        *VIEWS,
+        "weft.revocation.entry",
+        "weft.revocation.beacon",
+        "weft.claimed.x",
+        "weft.record.revocation.x",
+        "weft.record.point.x",
+        "weft.order.revoke",
+        "$JS.API.CONSUMER.MSG.NEXT.FACTS.revocation",
+        "$JS.ACK.FACTS.revocation.1.1.1.1.0",
+        "$JS.API.DIRECT.GET.CLAIMS",
+        "$JS.API.DIRECT.GET.CLAIMS.weft.claimed.x",
+    ),
+    "audit": (
+        *VIEWS,
+        "weft.record.audit.x",
+        "$JS.API.DIRECT.GET.RECORD",
+        *RECORD_READS,
+        "$JS.API.STREAM.INFO.RECORD",
+    ),
+    "admission": (*VIEWS, "weft.record.admission.x"),
+    "admission-auth": (),
+    "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),
+    "edge": ("weft.edge.keys", "weft.set.edge", "weft.health.gateway"),
+    "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}"),
+    "point": (
+        *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
+        "$JS.API.DIRECT.GET.REVOCATIONS",
+    ),
+    "operator": (
+        "weft.command.registry.apply.{me}",
+        "weft.command.signals.revoke.{me}",
+        "weft.query.audit.{me}",
+        "weft.set.{me}",
+        "$JS.API.DIRECT.GET.REVOCATIONS",
+    ),
+}
+SUBSCRIBE: dict[str, tuple[str, ...]] = {
+    "topology": (),
+    "registry": ("weft.command.registry.>", "weft.attach.>", "weft.edge.keys"),
+    "gateway": ("weft.invoke.>", "weft.tools.>"),
+    "broker": ("weft.broker.mint",),
+    "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>"),
+    "revocation": ("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
+    "audit": ("weft.query.audit.>", "weft.push.record.>"),
+    "admission": ("weft.order.cut",),
+    "admission-auth": ("$SYS.REQ.USER.AUTH",),
+    "admission-sys": ("$SYS.ACCOUNT.<AGENTS>.CONNECT", "$SYS.ACCOUNT.<POINTS>.DISCONNECT", "$SYS.ACCOUNT.<OPERATORS>.CONNECT"),
+    "edge": (),
+    "agent": (),
+    "point": ("weft.push.revocation.>", "weft.push.tool.>"),
+    "operator": ("weft.push.revocation.>",),
+}
+WORKERS = ("registry", "gateway", "broker", "signals", "revocation", "audit", "admission")
+NOBODY_PUBLISHES = (
+    *(
+        f"weft.{family}.someone.else"
+        for family in ("invoke", "tools", "complete", "attach", "claim", "use", "ack", "notice", "set", "query.audit")
+    ),
+    *(
+        "weft.command.registry.apply.other",
+        "weft.invoke",
+        "weft.revocation.other",
+        "weft.push.fact.x",
+        "weft.push.revocation.entry",
+        "weft.push.record.x",
+        "weft.x",
+    ),
+    *("weft.record.x", "weft.record.other.x", "weft.fact.other.x", "_INBOX.x", f"_INBOX.{AGENT}.x", f"_INBOX.{POINT}.x", "_R_.x"),
+    *(f"_INBOX_{worker}.x" for worker in ("topology", *WORKERS, "edge", "admission-sys")),
+    *(
+        "$KV.x.y",
+        "$O.x",
+        "$JS.FC.FACTS.x",
+        "$JS.ACK.FACTS.other.1.1.1.1.0",
+        "$JS.ACK.RECORD.x.1.1.1.1.0",
+        "$JS.API.x",
+        "$NRG.x",
+        "$SRV.PING",
+    ),
+    *(f"$JS.API.STREAM.{verb}" for verb in ("NAMES", "LIST")),
+    *(
+        f"$JS.API.STREAM.{verb}.{stream}"
+        for verb in ("DELETE", "PURGE", "MSG.DELETE", "MSG.GET", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN", "PEER.REMOVE")
+        for stream in ("FACTS", "SIGNALS", "REVOCATIONS", "RECORD", "CLAIMS")
+    ),
+    *(f"$JS.API.CONSUMER.{verb}.FACTS" for verb in ("NAMES", "LIST", "CREATE")),
+    *(f"$JS.API.CONSUMER.{verb}.FACTS.revocation" for verb in ("DELETE", "PAUSE", "RESET", "UNPIN", "LEADER.STEPDOWN", "DURABLE.CREATE")),
+    *(f"$JS.API.CONSUMER.{verb}.RECORD.audit" for verb in ("DELETE", "PAUSE", "RESET")),
+    *("$JS.API.CONSUMER.CREATE.FACTS.view1", "$JS.API.CONSUMER.MSG.NEXT.FACTS.view1", "$JS.API.DURABLE.CREATE.FACTS.x"),
+    *("$SYS.REQ.USER.AUTH", "$SYS.REQ.USER.INFO", "$SYS.REQ.SERVER.PING", "$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.CLAIMS.UPDATE"),
+    *("$SYS.REQ.ACCOUNT.x.CLAIMS.LOOKUP", "$SYS.REQ.SERVER.NABC.RELOAD", "$SYS._INBOX.x", "$SYS.ACCOUNT.x.CONNECT", "weft.health.other.x"),
+)
+NOBODY_SUBSCRIBES = (
+    *(">", "*", "*.>", "weft.>", "weft.*.>", "_INBOX.>", "_INBOX.*", "_INBOX.someone.>", "_INBOX_x.>", "_R_.>", "_GR_.>"),
+    *(
+        "$JS.>",
+        "$JS.API.>",
+        "$JS.ACK.>",
+        "$JS.EVENT.>",
+        "$JS.EVENT.ADVISORY.>",
+        "$KV.>",
+        "$O.>",
+        "$SYS.>",
+        "$SYS.REQ.>",
+        "$SYS.ACCOUNT.>",
+        "$SRV.>",
+    ),
+    *(
+        "weft.fact.>",
+        "weft.record.>",
+        "weft.revocation.>",
+        "weft.signal.>",
+        "weft.claimed.>",
+        "weft.push.>",
+        "weft.health.>",
+        "weft.health.other",
+    ),
+    *("weft.order.>", "weft.command.>", "weft.query.>", "weft.edge.>", "weft.broker.>", "$SYS.ACCOUNT.*.CONNECT"),
+)
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+
+
+def _publishes(name: str) -> set[str]:
+    me = OUTER.get(name, name)
+    return {subject.format(me=me) if "{me}" in subject else subject for subject in PUBLISH[name]}
+
+
+def _subscribes(name: str, accounts: dict[str, str]) -> set[str]:
+    own_inbox = () if name == "admission-auth" else (f"_INBOX.{OUTER[name]}.>",) if name in OUTER else (f"_INBOX_{name}.>",)
+    views = ("weft.push.fact.>", "weft.push.revocation.>", f"weft.health.{name}") if name in WORKERS else ()
+    return {re.sub(r"<(\w+)>", lambda found: accounts[found[1]], subject) for subject in (*SUBSCRIBE[name], *own_inbox, *views)}
+
+
+class Prober:
+    """Tries subjects over one connection; what the server refuses it says before the answer to the next ping."""
+
+    def __init__(self) -> None:
+        self.violations: set[tuple[str, str]] = set()
+
+    async def heard(self, error: Exception) -> None:
+        found = _VIOLATION.search(str(error))
+        assert found, f"not a permission violation: {error!r}"
+        self.violations.add((found[1], found[2]))
+
+    async def publishes(self, nc: Client, subjects: set[str]) -> set[str]:
+        for subject in subjects:
+            await nc.publish(subject)
+        await settled(nc)
+        return {subject for subject in subjects if ("publish", subject.lower()) not in self.violations}
+
+    async def subscribes(self, nc: Client, subjects: set[str]) -> set[str]:
+        subscriptions = [await nc.subscribe(subject) for subject in subjects]
+        await settled(nc)
+        for subscription in subscriptions:
+            await subscription.unsubscribe()
+        return {subject for subject in subjects if ("subscription", subject.lower()) not in self.violations}
+
+
+async def _connect(server: FabricServer, name: str, prober: Prober) -> Client:
+    if name in OUTER:
+        return await server.outer(name, OUTER[name], error_cb=prober.heard)
+    return await server.worker(name, error_cb=prober.heard)
+
+
+def test_the_walk_covers_every_credential() -> None:
+    assert set(PUBLISH) == set(SUBSCRIBE) == set(CREDENTIALS) | set(TEMPLATES)
+
+
+async def test_every_credential_over_every_subject(fabric_server: FabricServer) -> None:
+    """INVARIANT: nobody may publish or subscribe to anything that the hand-written table does not name.
+
+    A wider wildcard in `streams.access`, an empty list of permissions, or a server that stops enforcing one would break it.
+    """
+    accounts = fabric_server.accounts
+    to_publish = {subject for name in PUBLISH for subject in _publishes(name)} | set(NOBODY_PUBLISHES)
+    to_subscribe = {subject for name in SUBSCRIBE for subject in _subscribes(name, accounts)} | set(NOBODY_SUBSCRIBES)
+    for name in PUBLISH:
+        prober = Prober()
+        nc = await _connect(fabric_server, name, prober)
+        assert await prober.publishes(nc, to_publish) == _publishes(name), name
+        assert await prober.subscribes(nc, to_subscribe) == _subscribes(name, accounts), name
+        await nc.close()
+
+
+@pytest.mark.parametrize("name", ["gateway", "broker"])
+async def test_a_worker_answers_once(fabric_server: FabricServer, name: str) -> None:
+    """A response is a right to one message, not to the asker's inbox."""
+    prober, answered = Prober(), asyncio.Event()
+    worker = await _connect(fabric_server, name, prober)
+    agent = await fabric_server.outer("agent", AGENT)
+    gateway = worker if name == "gateway" else await fabric_server.worker("gateway")
+
+    async def answer(message: Msg) -> None:
+        await message.respond(b"one")
+        await message.respond(b"two")
+        answered.set()
+
+    await worker.subscribe("weft.invoke.>" if name == "gateway" else "weft.broker.mint", cb=answer)
+    await settled(worker)
+    asker, subject = (agent, f"weft.invoke.{AGENT}") if name == "gateway" else (gateway, "weft.broker.mint")
+    assert (await asker.request(subject, timeout=2)).data == b"one"
+    await answered.wait()
+    await settled(worker)
+    assert {kind for kind, _ in prober.violations} == {"publish"}
+
+
+async def test_an_agent_cannot_answer(fabric_server: FabricServer) -> None:
+    agent = await fabric_server.outer("agent", AGENT)
+    with pytest.raises(NatsTimeoutError):
+        await agent.request("weft.push.tool.x", timeout=0.1)
