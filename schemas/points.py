@@ -13,6 +13,7 @@ CLAIM = "org.weft.point.claimed.v1"
 USE = "org.weft.point.used.v1"
 ACK = "org.weft.point.acked.v1"
 SIGNAL = "org.weft.point.signalled.v1"
+ATTACH_ANSWERED = "org.weft.point.attach.answered.v1"
 CLAIM_ANSWERED = "org.weft.point.claim.answered.v1"
 RECORDED = "org.weft.point.use.recorded.v1"  # answers a use, and a point's own signal
 SET_DELIVERED = "org.weft.set.delivered.v1"  # also what SIGNALS holds

@@ -1,0 +1,91 @@
+"""Wires the registry: the only place that reads settings and builds adapters."""
+
+from __future__ import annotations
+
+from faststream import FastStream
+from weft.spiffeid import SpiffeID
+
+from config.settings import Settings
+from schemas import keys
+from schemas.commands import APPLIED, FAILED, Apply
+from schemas.envelope import CloudEvent
+from schemas.points import ATTACH_ANSWERED, Attach, Attached, Failure
+from schemas.reasons import DenyReason
+from streams import subjects
+from streams.bus import Caller, event
+from streams.operator import accounts
+from workers.common import directget, rpc
+from workers.common.recorder import Recorder, RecordUnavailable
+from workers.common.runtime import Runtime
+from workers.registry.points import Announcer, attached, token_keys
+from workers.registry.recording import SOURCE, record
+from workers.registry.registry import Registry
+from workers.registry.rules import Fabric
+
+QUEUE = "registry"
+
+
+class Service:
+    """The worker, once connected and its facts loaded."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings, nc = runtime.settings, runtime.nc
+        self._settings = settings
+        self._table = runtime.facts.table
+        self.recorder = Recorder(runtime.publisher)
+        fabric = Fabric(settings.trust_domain, frozenset(settings.environment), settings.mode)
+        self._registry = Registry(runtime.facts, runtime.publisher, lambda subject: directget.last(nc, "FACTS", subject), fabric)
+        self.announcer = Announcer(self._table, nc.publish)
+        runtime.facts.on_change(self.announcer.changed)
+
+    async def apply(self, who: Caller, asked: CloudEvent[Apply]) -> bytes:
+        """The answer leaves when RECORD holds the command; without that it says so, and what became of the facts."""
+        outcome = await self._registry.apply(who.name, asked.data)
+        try:
+            await record(self.recorder, who.name, asked.data, outcome, asked.id)
+        except RecordUnavailable:
+            revision = None if isinstance(outcome, Failure) else outcome.revision
+            written = "nothing was written" if revision is None else f"written at revision {revision}"
+            outcome = Failure(reason=DenyReason.RECORD_UNAVAILABLE, detail=f"RECORD did not acknowledge the command; {written}")
+        return event(FAILED if isinstance(outcome, Failure) else APPLIED, outcome, source=SOURCE)
+
+    async def attach(self, who: Caller, asked: CloudEvent[Attach]) -> bytes:
+        """A guard's tools and keys."""
+        _, workload = subjects.parse_connection_name(who.name)
+        return event(ATTACH_ANSWERED, self._attached(asked.data, workload), source=SOURCE)
+
+    def _attached(self, asked: Attach, workload: SpiffeID) -> Attached:
+        return attached(asked, workload, self._table, trust_domain=self._settings.trust_domain, issuer=self._settings.issuer)
+
+    async def keys(self, _: Caller, __: CloudEvent[keys.KeysAsked]) -> bytes:
+        """The edge's JWKS."""
+        return event(keys.ANSWERED, token_keys(self._table), source=SOURCE)
+
+
+def build(settings: Settings) -> FastStream:
+    """The application."""
+    runtime = Runtime("registry", settings, facts=True, canary=True)
+    service: Service
+
+    async def start() -> None:
+        nonlocal service
+        service = Service(runtime)
+        runtime.spawn(service.announcer.run(), name="announcer")
+
+    async def stop() -> None:
+        await service.recorder.close()
+
+    async def on_apply(who: Caller, asked: CloudEvent[Apply]) -> bytes:
+        return await service.apply(who, asked)
+
+    async def on_attach(who: Caller, asked: CloudEvent[Attach]) -> bytes:
+        return await service.attach(who, asked)
+
+    async def on_keys(who: Caller, asked: CloudEvent[keys.KeysAsked]) -> bytes:
+        return await service.keys(who, asked)
+
+    names = accounts(settings)
+    rpc.serve(runtime, subjects.APPLY, Apply, on_apply, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.EDGE_KEYS, keys.KeysAsked, on_keys, names, queue=QUEUE)
+    return runtime.app(start=start, stop=stop)

@@ -1,0 +1,79 @@
+"""What the registry tells enforcement points and the edge: tools as registered, and the keys to believe.  Pure but for the push.
+
+A guard is told of its own tools alone: those whose `workload` is the identity that the server attests for its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from weft.digest import sha256
+from weft.spiffeid import SpiffeID
+
+from schemas.facts import Key, KeyPurpose, Kind
+from schemas.keys import JWKSet
+from schemas.points import Attach, Attached
+from streams.facts_table import FactChange, FactsTable
+from streams.subjects import PUSH_TOOL
+
+POINT_PURPOSES: tuple[KeyPurpose, ...] = ("tokens", "revocation")
+
+
+def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_domain: str, issuer: str) -> Attached:
+    """The answer to a guard.  A tool that is not active, or another's, is left out: the guard refuses every call for it."""
+    found = (table.tool(name) for name in dict.fromkeys(asked.tools))
+    return Attached(
+        tools=tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload)),
+        keys=tuple(key for purpose in POINT_PURPOSES for key in active(table, purpose)),
+        trust_domain=trust_domain,
+        issuer=issuer,
+        facts_revision=table.revision,
+    )
+
+
+def active(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:
+    """The keys of a purpose that count now."""
+    return tuple(key for key in table.keys(purpose) if key.state == "active")
+
+
+def token_keys(table: FactsTable) -> JWKSet:
+    """RFC 7517 section 5: what verifies tokens."""
+    keys = tuple({**key.jwk, "kid": key.kid, "use": "sig"} for key in active(table, "tokens"))
+    return JWKSet(keys=keys, facts_revision=table.revision)
+
+
+class Announcer:
+    """Tells guards to attach again, for every committed change of a tool or of a key they verify with.
+
+    It follows FACTS and not the command, so a copy that ends between commit and push loses nothing while another lives; with several
+    copies a guard hears it as often, and attaching twice is harmless.
+    """
+
+    def __init__(self, table: FactsTable, push: Callable[[str, bytes], Awaitable[None]]) -> None:
+        self._table = table
+        self._push = push
+        self._due: set[str] = set()
+        self._wake = asyncio.Event()
+        self.all_due()  # what changed while nobody watched
+
+    def changed(self, change: FactChange) -> None:
+        """A committed change."""
+        if change.kind is Kind.TOOL:
+            self._due.add(change.key)
+            self._wake.set()
+        elif change.kind is Kind.KEY and change.key.partition(".")[0] in POINT_PURPOSES:
+            self.all_due()
+
+    def all_due(self) -> None:
+        """Every tool."""
+        self._due.update(tool.name for tool in self._table.tools())
+        self._wake.set()
+
+    async def run(self) -> None:
+        """For the worker's life."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                await self._push(PUSH_TOOL.at(sha256(self._due.pop())), b"")

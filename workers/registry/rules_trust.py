@@ -1,0 +1,119 @@
+"""Rules for keys, issuers, transmitters and policies: what the fabric believes and decides by.  Pure.
+
+A key is public, of a kind we verify with, and says so in every member: a private key that someone pastes here must not reach a
+stream that is kept for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from schemas.commands import Change
+from schemas.facts import Key, Policy, ResponsePolicy, ResponseRule, Transmitter, UserIssuer
+from workers.common.decision.cedar import PolicyError, parse
+from workers.registry.prospect import Prospect
+from workers.registry.rules import Fabric, Problems, check_patterns, invalid
+
+MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})  # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
+_KTY = {"EC": EllipticCurvePublicKey, "OKP": Ed25519PublicKey, "RSA": RSAPublicKey}
+
+
+def key(change: Change, body: Key, _: Prospect, fabric: Fabric) -> Problems:
+    """One purpose, one kind of key (design section 2)."""
+    fault = key_fault(body.jwk)
+    if fault:
+        yield invalid(change, f"jwk {fault}")
+        return
+    kinds = {"revocation": ("OKP", "Ed25519"), "svid": None}
+    wanted = kinds.get(body.purpose, ("EC", "P-256"))
+    if wanted is not None and (body.jwk.get("kty"), body.jwk.get("crv")) != wanted:
+        yield invalid(change, f"a key for {body.purpose} is {wanted[0]} {wanted[1]}")
+    if body.jwk.get("kid", body.kid) != body.kid:
+        yield invalid(change, "kid is not the kid of the jwk")
+    if body.assurance == "development" and fabric.mode == "production":
+        yield invalid(change, "a fabric in production takes no key of assurance development")
+
+
+def key_fault(jwk: Mapping[str, Any]) -> str | None:
+    """Why a JWK is refused; none for a public key that we can verify with.  Never repeats a part of it."""
+    if PRIVATE_MEMBERS & jwk.keys():
+        return "holds private members: this key is burnt, make another"
+    kty = jwk.get("kty")
+    if not isinstance(kty, str) or kty not in _KTY:
+        return "is neither EC, OKP nor RSA"
+    try:
+        public = jwt.PyJWK(dict(jwk), algorithm="EdDSA" if kty == "OKP" else jwk.get("alg")).key
+    except (jwt.PyJWTError, UnsupportedAlgorithm, ValueError, TypeError, KeyError, AttributeError):
+        return "is not a key of its kty"
+    if not isinstance(public, _KTY[kty]):
+        return "is not a public key that we verify with"
+    if isinstance(public, RSAPublicKey) and public.key_size < MIN_RSA_BITS:
+        return f"is shorter than {MIN_RSA_BITS} bits"
+    return None
+
+
+def _key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
+    keys = jwks.get("keys")
+    if not isinstance(keys, list | tuple) or not keys or not all(isinstance(one, Mapping) for one in keys):
+        yield invalid(change, "jwks is not a key set with at least one key (RFC 7517 section 5)")
+        return
+    for position, one in enumerate(keys):
+        fault = key_fault(one)
+        if fault:
+            yield invalid(change, f"jwks.keys[{position}] {fault}")
+    kids = [str(one.get("kid") or "") for one in keys]
+    if "" in kids or len(set(kids)) != len(kids):
+        yield invalid(change, "jwks: every key needs a kid of its own")
+
+
+def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problems:
+    """Keys that can verify."""
+    yield from _key_set(change, body.jwks)
+
+
+def transmitter(change: Change, body: Transmitter, _: Prospect, __: Fabric) -> Problems:
+    """Keys that can verify, and a ceiling that is one."""
+    yield from _key_set(change, body.jwks)
+    if not body.trust:
+        yield invalid(change, "trust is empty: its word would be worth nothing")
+    if not body.ceiling.namespaces:
+        yield invalid(change, "ceiling.namespaces is empty: it could speak about nobody")
+
+
+def policy(change: Change, body: Policy, _: Prospect, __: Fabric) -> Problems:
+    """Cedar that parses and says something.  An error in one policy denies everybody, so none is let in."""
+    try:
+        if not parse(body.cedar):
+            yield invalid(change, "it holds no policy: delete the fact instead")
+    except PolicyError:
+        yield invalid(change, "it does not parse as Cedar, or holds a template")
+
+
+def response(change: Change, body: ResponsePolicy, _: Prospect, __: Fabric) -> Problems:
+    """Rules that can be told apart, each with what its response needs."""
+    names = [rule.name for rule in body.rules]
+    if not names:
+        yield invalid(change, "it holds no rule: delete the fact instead")
+    if len(set(names)) != len(names):
+        yield invalid(change, "two rules have the same name")
+    for rule in body.rules:
+        yield from _response_rule(change, rule)
+
+
+def _response_rule(change: Change, rule: ResponseRule) -> Problems:
+    yield from check_patterns(change, f"rule {rule.name}: events", rule.events)
+    limits = (rule.actions, rule.purposes, rule.max_ttl_s)
+    for patterns in (rule.actions, rule.purposes):
+        yield from check_patterns(change, f"rule {rule.name}", patterns or ())
+    if rule.response == "narrow" and all(limit is None for limit in limits):
+        yield invalid(change, f"rule {rule.name}: narrow needs actions, purposes or max_ttl_s")
+    if rule.response != "narrow" and any(limit is not None for limit in limits):
+        yield invalid(change, f"rule {rule.name}: actions, purposes and max_ttl_s belong to narrow")
