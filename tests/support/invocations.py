@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from weft.digest import b64u, call_parts, sha256
 from weft.nkey import KeyPair
+from weft.spiffeid import SpiffeID
 
 from schemas.facts import Key
 from streams.subjects import connection_name
 from tests.support.identities import Signer
-from weft.spiffeid import SpiffeID
 
 TRUST_DOMAIN = "88mph.com"
 RESEARCHER = f"spiffe://{TRUST_DOMAIN}/agents/researcher"
