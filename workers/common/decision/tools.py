@@ -1,7 +1,7 @@
 """What an agent may call at all: for `Agent.tools()`, which shows nothing else.
 
-A tool is listed when every gate up to the policies would pass, for the agent on its own or for a person with every right.  What a
-particular person may, and whether evidence is missing, shows only when it asks.
+A tool is listed when every gate up to the policies would pass for the agent on its own or, where anyone lets it act for them, for a
+person with every right.  What a particular person may, and whether evidence is missing, shows only when it asks.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ def callable_tools(caller: Caller, facts: FactsTable, *, now: int, environment: 
     agent = facts.agent(caller.id)
     if agent is None or agent.state != "active":
         return ()
+    supposed = (False, True) if _has_delegators(agent.id, facts, now) else (False,)
     listed = []
     for tool in facts.tools():
         if tool.state == "active" and matches(agent.charter.tools, tool.name):
             purposes = [purpose for purpose in intersect(tool.purposes, agent.charter.purposes) if "*" not in purpose]
             asked = [_asked(tool, purpose, caller, now, environment) for purpose in purposes]
-            listed.append(_listed(tool, asked, facts))
+            listed.append(_listed(tool, asked, facts, supposed))
     return tuple(line for line in listed if line is not None)
 
 
@@ -50,8 +51,12 @@ def _asked(tool: Tool, purpose: str, caller: Caller, now: int, environment: dict
     )
 
 
-def _listed(tool: Tool, asked: list[DecisionInput], facts: FactsTable) -> ToolListed | None:
-    left = {each.purpose: {*_left(Draft(each, facts)), *_left(Draft(each, facts, supposed_user=True))} for each in asked}
+def _has_delegators(agent_id: str, facts: FactsTable, now: int) -> bool:
+    return any(edge.live(now) for edge in facts.relations_to(f"agent:{agent_id}", "delegates_to"))
+
+
+def _listed(tool: Tool, asked: list[DecisionInput], facts: FactsTable, supposed: tuple[bool, ...]) -> ToolListed | None:
+    left = {each.purpose: {a for user in supposed for a in _left(Draft(each, facts, supposed_user=user))} for each in asked}
     actions = {action for some in left.values() for action in some}
     if not actions:
         return None
