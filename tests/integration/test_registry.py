@@ -60,8 +60,7 @@ async def registry(settings: Settings) -> AsyncIterator[None]:
 @asynccontextmanager
 async def operator(fabric: FabricServer, pair: KeyPair) -> AsyncIterator[OperatorClient]:
     nc = await fabric.outer("operator", pair.public, pair)
-    async with OperatorClient.over(nc, pair.seed) as client:
-        yield client
+    yield OperatorClient.over(nc, fabric.settings, pair.seed)
 
 
 def put(*bodies: FactBody, expected: int | None = None) -> list[Change]:
@@ -145,7 +144,7 @@ async def test_only_a_registrar_of_the_place_writes_there(fabric_server: FabricS
                 await client.apply(put(agent("other/b"), agent("a")))
         nc = await fabric_server.outer("operator", nobody.public, nobody)
         with pytest.raises(Unreachable):  # the server does not let one person speak on another's subject
-            await OperatorClient.over(nc, boss.seed).query(what="status")
+            await OperatorClient.over(nc, fabric_server.settings, boss.seed).query(what="status")
 
 
 async def test_writers_at_the_same_time(fabric_server: FabricServer, boss: KeyPair) -> None:
@@ -270,7 +269,7 @@ async def test_a_server_that_is_killed_loses_no_acknowledged_change(fabric_serve
     started = asyncio.Event()
     async with registry(fabric_server.settings):
         nc = await fabric_server.outer("operator", boss.public, boss)
-        client = OperatorClient.over(nc, boss.seed)
+        client = OperatorClient.over(nc, fabric_server.settings, boss.seed)
 
         async def write() -> None:
             for n in range(1000):
