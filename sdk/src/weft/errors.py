@@ -59,8 +59,19 @@ class TokenRefused(Refused):
     """The token itself does not hold."""
 
 
+class UnknownTokenKey(TokenRefused):
+    """Its `kid` is not known: the guard's keys may be old."""
+
+    def __init__(self) -> None:
+        super().__init__(GuardReason.SIGNATURE, "an unknown key")
+
+
 class InvalidRevocation(WeftError):
     """The text says which check failed."""
+
+
+class UnknownKey(InvalidRevocation):
+    """Its `kid` is not known: it may be applied once the key is."""
 
 
 class Unavailable(WeftError):

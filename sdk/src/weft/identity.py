@@ -13,10 +13,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from weft.claims import is_instance, seconds, text
 from weft.errors import Malformed, Unavailable
 from weft.jws import parse_jws
 from weft.nkey import KeyPair
+from weft.reading import is_instance, seconds, text
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 from weft.strictjson import parse_object
 

@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import Callable
 
 from weft.claims import VerifiedToken
-from weft.errors import InvalidRevocation
+from weft.errors import InvalidRevocation, UnknownKey
 from weft.revocation_messages import BEACON_TYP, ENTRY_TYP, GENESIS, Beacon, Entry, UnverifiedMessage, is_signed, read_event, read_message
 from weft.token import MAX_TTL_S, SKEW_S
 
@@ -90,8 +90,10 @@ class RevocationView:
 
     def _take(self, message: UnverifiedMessage) -> None:
         key = self._key_of(message.kid)
-        if key is None or not is_signed(message.jws, key):
-            raise InvalidRevocation("the signature does not verify with a key of the fabric")
+        if key is None:
+            raise UnknownKey("signed by a key that is not known")
+        if not is_signed(message.jws, key):
+            raise InvalidRevocation("the signature does not verify")
         if self.poisoned:
             return
         if isinstance(message.content, Entry):

@@ -11,10 +11,10 @@ from functools import lru_cache
 from typing import Any
 
 from weft import wire
-from weft.claims import text
 from weft.digest import sha256
 from weft.errors import InvalidRevocation, Malformed
 from weft.jws import eddsa_verifies, parse_jws
+from weft.reading import text
 from weft.strictjson import parse_object
 
 ENTRY = "org.weft.revocation.entry.v1"

@@ -17,10 +17,11 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
-from weft.claims import VerifiedToken, parse_claims, seconds
+from weft.claims import VerifiedToken, parse_claims
 from weft.digest import sha256
-from weft.errors import GuardReason, Malformed, TokenRefused
+from weft.errors import GuardReason, Malformed, TokenRefused, UnknownTokenKey
 from weft.jws import UnverifiedJWS, es256_verifies, parse_jws
+from weft.reading import seconds
 from weft.strictjson import parse_object
 
 TOKEN_TYP = "txntoken+jwt"
@@ -98,7 +99,7 @@ def _verify_signature(jws: UnverifiedJWS, keys: Keys) -> str:
         raise TokenRefused(GuardReason.SIGNATURE, str(error)) from None
     key = keys.get(kid)
     if key is None:
-        raise TokenRefused(GuardReason.SIGNATURE, "an unknown key")
+        raise UnknownTokenKey
     if not es256_verifies(key, jws):
         raise TokenRefused(GuardReason.SIGNATURE, "the signature does not verify")
     return kid
