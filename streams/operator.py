@@ -28,6 +28,7 @@ from streams.serverconf import Node, OperatorJWTs, TLSFiles, render
 
 _UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
 _ACCOUNT_LIMITS = {**_UNLIMITED, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
+_NOTHING = {"pub": {"deny": [">"]}, "sub": {"deny": [">"]}}
 _JETSTREAM_LIMITS = {"mem_storage": -1, "disk_storage": -1, "streams": -1, "consumer": -1}
 _RESPONSE_THRESHOLD_NS = access.RESPONSE_TTL_NS
 _CREDS = """-----BEGIN NATS USER JWT-----
@@ -138,7 +139,7 @@ def _account_jwt(name: str, keys: _Keys) -> str:
     nats["imports"] = [_import(export, name, keys) for export in access.EXPORTS if name in export.to]
     nats["signing_keys"] = [_scope(template, keys) for template in access.TEMPLATES.values() if template.account == name]
     if name == "AUTH":
-        nats["signing_keys"] = [keys.auth_signer.public]
+        nats["signing_keys"] = [_user_scope(keys.auth_signer, "answers", _NOTHING)]
         nats["authorization"] = _callout(keys)
     return natsjwt.encode({"sub": keys.accounts[name].public, "name": name, "nats": nats}, keys.operator)
 
@@ -167,12 +168,11 @@ def _import(export: access.Export, name: str, keys: _Keys) -> dict[str, Any]:
 
 
 def _scope(template: access.Template, keys: _Keys) -> dict[str, Any]:
-    return {
-        "kind": "user_scope",
-        "key": keys.scoped[template.account].public,
-        "role": template.role,
-        "template": {**_UNLIMITED, **template.permissions.claims()},
-    }
+    return _user_scope(keys.scoped[template.account], template.role, template.permissions.claims())
+
+
+def _user_scope(key: KeyPair, role: str, claims: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": "user_scope", "key": key.public, "role": role, "template": {**_UNLIMITED, **claims}}
 
 
 def _callout(keys: _Keys) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _callout(keys: _Keys) -> dict[str, Any]:
 
 def _sentinel(keys: _Keys) -> str:
     """What a connection without a JWT counts as until the callout answers.  A bearer token for anyone to see: it may do nothing."""
-    nats = {"type": "user", "version": 2, **_UNLIMITED, "bearer_token": True, "pub": {"deny": [">"]}, "sub": {"deny": [">"]}}
+    nats = {"type": "user", "version": 2, **_UNLIMITED, **_NOTHING, "bearer_token": True}
     return natsjwt.encode({"sub": KeyPair("U").public, "name": "sentinel", "nats": nats}, keys.accounts["AUTH"])
 
 

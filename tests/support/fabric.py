@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 from weft.nkey import KeyPair
 
@@ -42,11 +41,17 @@ class FabricServer:
     def accounts(self) -> dict[str, str]:
         return operator.accounts(self.settings)
 
+    @property
+    def callout(self) -> StandIn:
+        """What admits outer connections; there from the first `outer` on."""
+        assert self._callout is not None
+        return self._callout
+
     async def worker(self, name: str, **options: Any) -> Client:
         """A bare client with that credential."""
         return await self._connect(**{**connect_options(name, self.settings), "allow_reconnect": False, "error_cb": _ignore, **options})
 
-    async def outer(self, kind: str, name: str, keypair: KeyPair | None = None, **options: Any) -> Client:
+    async def outer(self, kind: str, name: str, /, keypair: KeyPair | None = None, **options: Any) -> Client:
         """An agent, a point or an operator of this name, as if admission had admitted it."""
         if self._callout is None:
             self._callout = await StandIn.start(await self.worker("admission-auth"), operator.admission_keys(self.settings))
@@ -68,13 +73,17 @@ class FabricServer:
 
     async def close(self) -> None:
         for nc in self._clients:
-            if not nc.is_closed:
-                await nc.close()
+            await nc.close()
         await self.server.stop()
 
     async def _connect(self, **options: Any) -> Client:
-        nc = await nats.connect(**options)
+        nc = Client()
         self._clients.append(nc)
+        try:
+            await nc.connect(**options)
+        except BaseException:
+            await nc.close()  # nats-py leaves the socket of a refused connection open
+            raise
         return nc
 
 
