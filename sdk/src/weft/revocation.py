@@ -54,6 +54,11 @@ class RevocationView:
         """The head of FACTS, as the last beacon that matched names it."""
         return self._reached.facts if self._reached else 0
 
+    @property
+    def reached_at(self) -> float:
+        """When the writer made the last beacon that matched; 0 for none."""
+        return self._reached.at if self._reached else 0.0
+
     def age(self, now: float) -> float:
         """Seconds since the last beacon that matched; infinite for a view without one, or poisoned."""
         if self._reached is None or self.poisoned:

@@ -21,15 +21,25 @@ def _constant(_: str) -> Never:
     raise ValueError("not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
+_VALUES = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
+_SPELLED = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant, parse_int=str, parse_float=str)
 
 
 def parse_object(raw: bytes, what: str) -> dict[str, Any]:
     """UTF-8 JSON bytes to an object; raises Malformed, which names `what` and never quotes the bytes."""
-    try:
-        value = _DECODER.decode(raw.decode())
-    except (ValueError, RecursionError):
-        raise Malformed(f"{what} is not unambiguous JSON") from None
+    value = _decode(_VALUES, raw, what)
     if type(value) is not dict:
         raise Malformed(f"{what} is not a JSON object")
     return value
+
+
+def parse_spelled(raw: bytes, what: str) -> Any:
+    """UTF-8 JSON bytes with every number as the text that spells it; raises Malformed."""
+    return _decode(_SPELLED, raw, what)
+
+
+def _decode(decoder: json.JSONDecoder, raw: bytes, what: str) -> Any:
+    try:
+        return decoder.decode(raw.decode())
+    except (ValueError, RecursionError):
+        raise Malformed(f"{what} is not unambiguous JSON") from None

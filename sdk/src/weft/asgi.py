@@ -1,0 +1,220 @@
+"""A guard before an ASGI application.  ASGI 3.0 HTTP; draft-ietf-oauth-transaction-tokens-10 section 1.6 (the header `Txn-Token`).
+
+Only listed routes are served, each under a tool and its actions.  The body is read first, since the token is bound to it.  The
+application finds the verified call in `scope["weft"]` and may say `Weft-Outcome: positive` or `negative`; the use is on RECORD before
+the answer goes out, and its sequence is the answer's `Weft-Record`.  A call that is revoked while it runs is cancelled; an answer
+that had begun is left unfinished, so that its reader cannot take it for whole.
+
+Left to the HTTP server: TLS, and how long a client may take.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import quote
+
+from weft.enforcement import Asked
+from weft.errors import GuardReason, Refused
+from weft.guard import Guard
+from weft.verified import Outcome, Verified
+
+MAX_BODY_BYTES = 1_048_576
+BODY_DEADLINE_S = 30.0
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Routes = Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]
+Header = tuple[bytes, bytes]
+
+_UNAVAILABLE = {GuardReason.VIEW_STALE, GuardReason.VIEW_BEHIND, GuardReason.CLAIM_UNAVAILABLE, GuardReason.INTERNAL}
+_UNAUTHENTICATED = {
+    GuardReason.MISSING,
+    GuardReason.MALFORMED,
+    GuardReason.TOO_LARGE,
+    GuardReason.SIGNATURE,
+    GuardReason.EXPIRED,
+    GuardReason.NOT_YET,
+    GuardReason.AUDIENCE,
+}
+
+
+def status_of(reason: GuardReason) -> int:
+    """401: this is no token for here. 503: come back. 403: everything else."""
+    return 401 if reason in _UNAUTHENTICATED else 503 if reason in _UNAVAILABLE else 403
+
+
+class BodyRefused(Exception):
+    """The body was not read to its end; `status` says why."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+class GuardMiddleware:
+    """`routes` maps method and path to tool and actions; a path may end in `*`, and the longest one that fits counts.
+
+    `mount` is the part of the path that belongs to the tool's registered endpoint; the token is bound to what follows.
+    """
+
+    def __init__(self, app: App, guard: Guard, *, routes: Routes, mount: str = "") -> None:
+        self._app = app
+        self._guard = guard
+        self._mount = mount.rstrip("/")
+        self._exact = {route: served for route, served in routes.items() if not route[1].endswith("*")}
+        prefixes = [((method, path[:-1]), served) for (method, path), served in routes.items() if path.endswith("*")]
+        self._prefixes = sorted(prefixes, key=lambda item: -len(item[0][1]))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # no token is bound to what it would carry
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        served = self._route(scope["method"], scope["path"])
+        if served is None:
+            return await answer(send, 404, "not_found")
+        try:
+            body = await read_body(receive)
+            verified = await self._guard.check(_token(scope["headers"]), self._asked(scope, served, body))
+        except BodyRefused as refused:
+            return await answer(send, refused.status, "body_refused")
+        except Refused as refused:
+            return await answer(send, status_of(refused.reason), refused.reason)
+        scope["weft"] = verified
+        return await _Exchange(self._guard, verified, body, receive, send).run(self._app, scope)
+
+    def _route(self, method: str, path: str) -> tuple[str, tuple[str, ...]] | None:
+        exact = self._exact.get((method, path))
+        return exact or next((served for (m, prefix), served in self._prefixes if m == method and path.startswith(prefix)), None)
+
+    def _asked(self, scope: Scope, served: tuple[str, tuple[str, ...]], body: bytes) -> Asked:
+        sent = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
+        if not sent.startswith(self._mount):
+            raise Refused(GuardReason.WRONG_CALL, "outside the tool's endpoint")
+        query = scope.get("query_string", b"").decode("latin-1")
+        path = sent[len(self._mount) :] + (f"?{query}" if query else "")
+        return Asked(served[0], served[1], scope["method"], path, body)
+
+
+class _Exchange:
+    """One accepted request: the application runs, and what it sends passes through here."""
+
+    def __init__(self, guard: Guard, verified: Verified, body: bytes, receive: Receive, send: Send) -> None:
+        self._guard = guard
+        self._verified = verified
+        self._body: bytes | None = body
+        self._receive = receive
+        self._send = send
+        self._started = False
+        self._reported = False
+
+    async def run(self, app: App, scope: Scope) -> None:
+        """Until the application ends, or the call is revoked."""
+        running = asyncio.ensure_future(app(scope, self.receive, self.send))
+        revoked = asyncio.create_task(self._verified.cancelled.wait())
+        try:
+            await asyncio.wait({running, revoked}, return_when=asyncio.FIRST_COMPLETED)
+            if not running.done():
+                await self._revoked(running)
+            else:
+                await self._ended(running)
+        finally:
+            for task in (running, revoked):
+                task.cancel()
+            await asyncio.gather(running, revoked, return_exceptions=True)
+
+    async def receive(self) -> Message:
+        """The body that was verified, then whatever the server says."""
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(self, message: Message) -> None:
+        """Reports the use, then lets the answer begin."""
+        if self._verified.cancelled.is_set():
+            return
+        if message["type"] == "http.response.start":
+            message = await self._begin(message)
+            if self._verified.cancelled.is_set():  # while it was reported
+                return
+            self._started = True
+        await self._send(message)
+
+    async def _begin(self, message: Message) -> Message:
+        headers: list[Header] = list(message.get("headers", ()))
+        seq = await self._report(_outcome(message["status"], headers))
+        kept = [(name, value) for name, value in headers if name.lower() not in (b"weft-outcome", b"weft-record")]
+        return {**message, "headers": [*kept, *([] if seq is None else [(b"weft-record", str(seq).encode())])]}
+
+    async def _report(self, outcome: Outcome, reason: GuardReason | None = None) -> int | None:
+        self._reported = True
+        return await self._guard.report(self._verified, outcome, reason=reason)
+
+    async def _revoked(self, running: asyncio.Future[None]) -> None:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        if not self._reported:
+            await self._report("none", GuardReason.REVOKED)
+        if not self._started:
+            await answer(self._send, status_of(GuardReason.REVOKED), GuardReason.REVOKED)
+
+    async def _ended(self, running: asyncio.Future[None]) -> None:
+        if not self._reported:
+            await self._report("negative" if running.exception() is not None else "none")
+        await running  # its exception is the server's to answer
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The whole body; raises BodyRefused for one that is too large, too slow, or ends early."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BodyRefused(400)
+                part = message.get("body", b"")
+                parts.append(part)
+                size += len(part)
+                if size > MAX_BODY_BYTES:
+                    raise BodyRefused(413)
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        raise BodyRefused(408) from None
+
+
+async def answer(send: Send, status: int, error: str) -> None:
+    """A refusal, and nothing else that could tell anything."""
+    body = json.dumps({"error": error}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _token(headers: Iterable[Header]) -> str | None:
+    """The one `Txn-Token` header; raises Refused for several."""
+    found = [value for name, value in headers if name.lower() == b"txn-token"]
+    if len(found) > 1:
+        raise Refused(GuardReason.MALFORMED, "more than one Txn-Token")
+    return found[0].decode("latin-1") if found else None
+
+
+def _outcome(status: int, headers: Iterable[Header]) -> Outcome:
+    """The application's own word, else its status."""
+    said = {value.strip().lower() for name, value in headers if name.lower() == b"weft-outcome"}
+    if said:
+        return "positive" if said == {b"positive"} else "negative"
+    return "positive" if 200 <= status < 300 else "negative"

@@ -1,0 +1,256 @@
+"""The guard: verifies in process, before a tool acts, that the call it is about to serve is the one a token allows.
+
+1. Form and size of the token.
+2. Its signature, `typ`, `alg`, by a key of the fabric.
+3. Its issuer and times.
+4. Its audience, in the form that the tool's record asks for.
+5. This tool, these actions.
+6. The digest of what is about to be served: at least the parts that the tool's record binds.
+7. The key it is bound to, where the caller had to prove one.
+8. The chain of who acted before, and the evidence, that the tool's record requires.
+9. The revocation view: fresh within the tool's budget, not behind the token, and without an entry that hits it.
+10. Single use: claimed before the tool acts, first in the world.  Then 9 again: the claim took time.
+
+The first refusal ends it.  There is no await between the last look at the view and the return, and a call that is revoked while it runs
+has its `cancelled` event set before the entry is acknowledged.  Without a connection the view grows old and the guard refuses by
+itself; it recovers by itself as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from weft.claims import VerifiedToken
+from weft.connection import Connection
+from weft.digest import sha256
+from weft.enforcement import Asked, check_call, check_view
+from weft.errors import GuardReason, Refused, Unavailable, UnknownTokenKey
+from weft.follower import RevocationFollower
+from weft.point import Point
+from weft.records import Attachment, Tool
+from weft.reports import Reports
+from weft.token import TokenVerifier
+from weft.verified import Outcome, Verified, use_of
+
+__all__ = ["Asked", "Guard", "GuardReason", "Outcome", "Refused", "Verified"]
+
+START_DEADLINE_S = 30.0
+BEHIND_WAIT_S = 0.2
+ATTACH_EVERY_S = 0.5  # at most; also the pause after an attempt that failed
+MAX_REFUSED = 4096  # remembered, so that who insists fills no stream
+PUSH_TOOL = "weft.push.tool"
+logger = logging.getLogger("weft.guard")
+
+
+class Guard:
+    """One enforcement point, for the named tools of this workload.  `start` before use, `stop` at the end."""
+
+    def __init__(self, connection: Connection, tools: Sequence[str], *, clock: Callable[[], float] = time.time) -> None:
+        self._connection = connection
+        self._names = list(tools)
+        self._clock = clock
+        self._point = Point(connection)
+        self._reports = Reports(self._point.use)
+        self._attachment: Attachment | None = None
+        self._verifier: TokenVerifier | None = None
+        self._follower: RevocationFollower | None = None
+        self._attach_due = asyncio.Event()
+        self._attacher: asyncio.Task[None] | None = None
+        self._refused: dict[tuple[str, GuardReason], None] = {}
+        self._running: weakref.WeakSet[Verified] = weakref.WeakSet()
+
+    # --- life -----------------------------------------------------------------------------------------------------------------
+
+    async def start(self, deadline_s: float = START_DEADLINE_S) -> None:
+        """Attach and load the revocations; returns once the view is current.  Raises Unavailable."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                await self._start()
+        except TimeoutError:
+            await self.stop()
+            raise Unavailable("the guard did not become current within the deadline") from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
+        self._reports.start()
+        await self._connection.subscribe(f"{PUSH_TOOL}.>", self._on_tool_changed)
+        await self._attach()
+        self._attacher = asyncio.create_task(self._keep_attached(), name="weft attach")
+        self._follower = RevocationFollower(
+            self._connection.nc,
+            self._revocation_key,
+            on_entry=self._stop_revoked,
+            on_unknown_key=self._attach_due.set,
+            send_ack=self._point.ack,
+        )
+        await self._follower.start()
+        self._connection.on_rebuilt(self._on_rebuilt)
+        self._connection.on_reconnected(self._on_reconnected)
+
+    async def stop(self) -> None:
+        """End everything that the guard owns; from then on it refuses.  The connection is its owner's to close."""
+        follower, self._follower = self._follower, None
+        if self._attacher is not None:
+            self._attacher.cancel()
+            await asyncio.gather(self._attacher, return_exceptions=True)
+            self._attacher = None
+        if follower is not None:
+            await follower.stop()
+        await self._reports.stop()
+
+    def ready(self) -> bool:
+        """Whether the view is within the strictest budget of the tools attached."""
+        if self._follower is None or self._attachment is None:
+            return False
+        budgets = [tool.staleness_s for tool in self._attachment.tools.values()]
+        return bool(budgets) and self._follower.view.age(self._clock()) <= min(budgets)
+
+    # --- the check ------------------------------------------------------------------------------------------------------------
+
+    async def check(self, unverified: str | None, asked: Asked) -> Verified:
+        """All steps; raises Refused.  Whoever serves the call reports it."""
+        if unverified is None:
+            raise Refused(GuardReason.MISSING)
+        token = self._verify(unverified)  # 1 to 3, and that the audience is one of ours
+        try:
+            return await self._check(token, asked)
+        except Refused as refused:
+            self._report_refusal(token, asked, refused.reason)
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, nothing falls through to yes
+            logger.error("check_failed", extra={"error": type(error).__name__})  # noqa: TRY400 - a traceback shows values
+            self._report_refusal(token, asked, GuardReason.INTERNAL)
+            raise Refused(GuardReason.INTERNAL) from None
+
+    def _verify(self, unverified: str) -> VerifiedToken:
+        if self._verifier is None:
+            raise Refused(GuardReason.VIEW_STALE, "not attached")
+        try:
+            return self._verifier.verify(unverified, self._clock())
+        except UnknownTokenKey:
+            self._attach_due.set()
+            raise
+
+    async def _check(self, token: VerifiedToken, asked: Asked) -> Verified:
+        tool = self._tool(asked.tool)
+        about = check_call(token, asked, tool, self._clock())  # 4 to 8
+        await self._check_view(token, tool)  # 9
+        if tool.single_use or token.call.single_use:
+            await self._claim(token, tool)  # 10
+            await self._check_view(token, tool)
+        verified = Verified(token, tool.name, asked.actions, about)
+        self._running.add(verified)
+        return verified
+
+    def _tool(self, name: str) -> Tool:
+        tool = self._attachment.tools.get(name) if self._attachment is not None else None
+        if tool is None:
+            raise Refused(GuardReason.WRONG_TOOL, "the fabric knows no such tool of this workload")
+        return tool
+
+    async def _check_view(self, token: VerifiedToken, tool: Tool) -> None:
+        """Ends without an await after the view was looked at."""
+        follower = self._follower
+        if follower is None:
+            raise Refused(GuardReason.VIEW_STALE, "not started")
+        if follower.view.behind(token) and not await follower.wait_for(token.rev, BEHIND_WAIT_S):
+            raise Refused(GuardReason.VIEW_BEHIND, "minted beyond the view")
+        check_view(token, tool, follower.view, self._clock())
+
+    async def _claim(self, token: VerifiedToken, tool: Tool) -> None:
+        try:
+            first = await self._point.claim(tool.name, token.jti, token.exp)
+        except Unavailable as error:
+            raise Refused(GuardReason.CLAIM_UNAVAILABLE, str(error)) from None
+        if not first:
+            raise Refused(GuardReason.REPLAYED, "claimed before")
+
+    # --- what the tool says -----------------------------------------------------------------------------------------------
+
+    async def report(self, verified: Verified, outcome: Outcome, *, reason: GuardReason | None = None) -> int | None:
+        """What became of the call, before the tool answers.  The RECORD sequence, or None where the fabric could not be told in time.
+
+        Then it is told later, and what wants this step as evidence is refused until it is.
+        """
+        data = use_of(verified.token, verified.tool, verified.actions, self._clock(), outcome=outcome, object=verified.object)
+        if reason is not None:  # it was accepted, and something ended it
+            data["reason"] = str(reason)
+        report_id = uuid.uuid4().hex
+        try:
+            return await self._point.use(data, report_id)
+        except Unavailable as error:
+            logger.warning("report_delayed", extra={"detail": str(error)})
+            self._reports.put(data, report_id)
+            return None
+
+    async def signal(self, verified: Verified, level: Literal["low", "medium", "high"], what: str) -> None:
+        """The tool's own doubt about this caller, to the fabric; raises Unavailable."""
+        token = verified.token
+        who = {"jti": token.jti, "txn": token.txn, "agent": token.act.sub, "instance": token.act.instance}
+        await self._point.signal({"tool": verified.tool, **who, "level": level, "what": what[:512]})
+
+    def _report_refusal(self, token: VerifiedToken, asked: Asked, reason: GuardReason) -> None:
+        """Of a token that verified; the claims of one that did not are nobody's word.  Once per token and reason."""
+        key = (token.jti, reason)
+        if self._attachment is not None and asked.tool in self._attachment.tools and key not in self._refused:
+            self._refused[key] = None
+            if len(self._refused) > MAX_REFUSED:
+                del self._refused[next(iter(self._refused))]
+            self._reports.put(use_of(token, asked.tool, asked.actions, self._clock(), reason=reason), uuid.uuid4().hex)
+
+    # --- what changes -------------------------------------------------------------------------------------------------------
+
+    def _stop_revoked(self) -> None:
+        follower = self._follower
+        for verified in list(self._running) if follower is not None else ():
+            if follower is not None and follower.view.revoked(verified.token) is not None:
+                verified.cancelled.set()
+
+    def _revocation_key(self, kid: str) -> bytes | None:
+        return self._attachment.revocation_keys.get(kid) if self._attachment is not None else None
+
+    async def _attach(self) -> None:
+        while True:
+            try:
+                attachment = await self._point.attach(self._names)
+            except Unavailable as error:
+                logger.warning("attach_failed", extra={"detail": str(error)})
+                await asyncio.sleep(ATTACH_EVERY_S)
+            else:
+                break
+        self._attachment = attachment
+        self._verifier = TokenVerifier(attachment.token_keys, issuer=attachment.issuer, audiences=attachment.audiences)
+        if self._follower is not None:
+            self._follower.catch_up()  # what waited for a key
+
+    async def _keep_attached(self) -> None:
+        while True:
+            await self._attach_due.wait()
+            self._attach_due.clear()
+            await self._attach()
+            await asyncio.sleep(ATTACH_EVERY_S)  # garbage with unknown keys may ask for it at any rate
+
+    async def _on_tool_changed(self, msg: Msg) -> None:
+        if msg.subject.rpartition(".")[2] in {sha256(name) for name in self._names}:
+            self._attach_due.set()
+
+    async def _on_rebuilt(self, nc: Client) -> None:
+        if self._follower is not None:
+            await self._follower.attach(nc)
+        self._attach_due.set()
+
+    def _on_reconnected(self) -> None:
+        if self._follower is not None:
+            self._follower.catch_up()
+        self._attach_due.set()

@@ -1,0 +1,97 @@
+"""What a guard says to the fabric, and hears: attach, claim, use, signal, acknowledgement.  The messages of schemas/points.py.
+
+The server attests who says it.  Every question has a deadline, and is asked again with the same id while that lasts: the answer is
+the same one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import nats.errors
+
+from weft import reading as read
+from weft import wire
+from weft.connection import Connection
+from weft.errors import Malformed, Unavailable
+from weft.records import Attachment, parse_attachment
+
+ATTACH = "org.weft.point.attached.v1"
+CLAIM = "org.weft.point.claimed.v1"
+USE = "org.weft.point.used.v1"
+ACK = "org.weft.point.acked.v1"
+SIGNAL = "org.weft.point.signalled.v1"
+DEADLINE_S = 2.0  # of a question; a guard that hears nothing by then refuses
+TRY_S = 0.8  # of one attempt, so that a lost one leaves time for another
+RETRY_S = 0.05  # while nobody listens: a worker is starting
+
+
+class Point:
+    """The questions, on one connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def attach(self, tools: list[str]) -> Attachment:
+        """The records of these tools and the keys to believe; raises Unavailable."""
+        answer = await self._ask("weft.attach", ATTACH, {"tools": tools}, DEADLINE_S)
+        try:
+            return parse_attachment(answer)
+        except Malformed as error:
+            raise Unavailable(f"the answer to the attach cannot be read: {error}") from None
+
+    async def claim(self, tool: str, jti: str, exp: int) -> bool:
+        """Whether this is the first use of the token in the world; raises Unavailable."""
+        data = {"tool": tool, "jti": jti, "exp": exp, "id": uuid.uuid4().hex}
+        answer = await self._ask("weft.claim", CLAIM, data, DEADLINE_S)
+        return answer.get("first") is True
+
+    async def use(self, data: Mapping[str, Any], report_id: str, deadline_s: float = DEADLINE_S) -> int:
+        """The RECORD sequence of the report; raises Unavailable."""
+        return await self._recorded("weft.use", USE, data, report_id, deadline_s)
+
+    async def signal(self, data: Mapping[str, Any]) -> None:
+        """A signal of the guard's own; raises Unavailable."""
+        await self._ask("weft.notice", SIGNAL, data, DEADLINE_S)
+
+    async def ack(self, counter: int, epoch: int) -> None:
+        """Everything up to entry `counter` counts here.  Nobody answers."""
+        connection = self._connection
+        body = wire.event(ACK, {"n": counter, "epoch": epoch, "at": time.time()}, source=connection.source)
+        await connection.publish(f"weft.ack.{connection.name}", body)
+
+    async def _recorded(self, prefix: str, type_: str, data: Mapping[str, Any], id_: str, deadline_s: float) -> int:
+        answer = await self._ask(prefix, type_, data, deadline_s, id_)
+        try:
+            return read.count(answer, "seq")
+        except Malformed as error:
+            raise Unavailable(f"the answer cannot be read: {error}") from None
+
+    async def _ask(self, prefix: str, type_: str, data: Mapping[str, Any], deadline_s: float, id_: str | None = None) -> dict[str, Any]:
+        """The answer's data; raises Unavailable."""
+        body = wire.event(type_, data, source=self._connection.source, id=id_)
+        until = time.monotonic() + deadline_s
+        while (left := until - time.monotonic()) > 0:
+            try:
+                return _data(await self._connection.request(f"{prefix}.{self._connection.name}", body, min(left, TRY_S)))
+            except nats.errors.TimeoutError:
+                continue
+            except (nats.errors.NoRespondersError, nats.errors.ConnectionClosedError):
+                await asyncio.sleep(min(left, RETRY_S))
+            except (nats.errors.Error, OSError) as error:
+                raise Unavailable(type(error).__name__) from None
+        raise Unavailable("no answer within the deadline")
+
+
+def _data(raw: bytes) -> dict[str, Any]:
+    try:
+        answer = wire.parse(raw)
+    except Malformed as error:
+        raise Unavailable(f"the answer cannot be read: {error}") from None
+    if answer.type == wire.FAILED:
+        raise Unavailable(f"refused: {answer.data.get('reason')}")
+    return answer.data
