@@ -9,8 +9,11 @@ persistence.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.js.api import (
     AckPolicy,
@@ -22,12 +25,14 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from streams import subjects as s
 
 REVOCATIONS_MAX_AGE_S = 900  # the longest token, 300 s, and what a point needs to catch up
 DUPLICATE_WINDOW_S = 120
+LEADER_DEADLINE_S = 30.0
+LEADER_RETRY_S = 0.2
 RECORD_MAX_BYTES = 8_589_934_592
 CLAIMS_MAX_AGE_S = 900
 _IMMUTABLE = (
@@ -49,6 +54,10 @@ _IMMUTABLE = (
     "sources",
     "sealed",
 )
+
+
+class TopologyUnavailable(Exception):
+    """JetStream has no leader, or too few servers for the replicas that are asked for."""
 
 
 class TopologyRefused(Exception):
@@ -132,7 +141,27 @@ def _durable(name: str, subject: str, *, ack_wait_s: int, max_ack_pending: int) 
 
 
 async def apply(js: JetStreamContext, replicas: int = 1, *, record_max_bytes: int = RECORD_MAX_BYTES) -> None:
-    """Make what is missing, update limits, refuse what differs.  Raises TopologyRefused."""
+    """Make what is missing, update limits, refuse what differs.  Raises TopologyRefused, TopologyUnavailable.
+
+    A cluster that has just started elects its leaders first: tried again until `LEADER_DEADLINE_S`; every step may be repeated.
+    """
+    try:
+        async with asyncio.timeout(LEADER_DEADLINE_S):
+            while not await _applied(js, replicas, record_max_bytes):  # noqa: ASYNC110 - this credential hears of no election
+                await asyncio.sleep(LEADER_RETRY_S)
+    except TimeoutError:
+        raise TopologyUnavailable("JetStream did not become available") from None
+
+
+async def _applied(js: JetStreamContext, replicas: int, record_max_bytes: int) -> bool:
+    try:
+        await _apply_all(js, replicas, record_max_bytes)
+    except (ServiceUnavailableError, NoRespondersError, NatsTimeoutError):  # no leader yet
+        return False
+    return True
+
+
+async def _apply_all(js: JetStreamContext, replicas: int, record_max_bytes: int) -> None:
     for stream in stream_configs(replicas, record_max_bytes=record_max_bytes):
         await _apply_stream(js, stream)
     for (stream_name, _), consumer in consumer_configs().items():

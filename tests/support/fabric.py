@@ -65,7 +65,7 @@ class FabricServer:
 
     async def put_facts(self, *bodies: FactBody, by: str = "bootstrap") -> PubAck:
         """Write facts, as one batch, whatever was there before; the acknowledgement is the last one's."""
-        nc = await self.worker("topology", **_anything(self.settings))
+        nc = await self.worker("topology", **fabric_key(self.settings))
         outgoing = [_fact_message(body, by) for body in bodies]
         ack = await Publisher(nc).publish_batch("FACTS", outgoing)
         await nc.close()
@@ -125,7 +125,7 @@ def _fact_message(body: FactBody, by: str) -> Outgoing:
     return Outgoing(subject_of(body.kind, key), event(FACT, fact, source="/weft/bootstrap"), msg_id=f"bootstrap:{KeyPair('U').public}")
 
 
-def _anything(settings: Settings) -> dict[str, Any]:
+def fabric_key(settings: Settings) -> dict[str, Any]:
     """FABRIC's own key, to write what several workers share between them."""
     account = KeyPair.from_seed((settings.keys / "operator" / "fabric.seed").read_text().strip())
     pair = KeyPair("U")
