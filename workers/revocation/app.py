@@ -117,6 +117,7 @@ def build(settings: Settings) -> FastStream:
         runtime.spawn(worker.role.run(), name="role")
 
     async def stop() -> None:
+        worker.role.resign()
         await worker.recorder.close()
 
     async def on_claim(who: Caller, asked: CloudEvent[Claim]) -> bytes:

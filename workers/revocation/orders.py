@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -33,7 +34,6 @@ from workers.revocation.recording import SOURCE, Recording
 DEADLINE_S = 4.5  # of an order, a takeover included; less than the 5 s its caller waits
 ATTEMPT_S = 1.5  # of one try elsewhere
 PAUSE_S = 0.1  # while nobody writes
-DRAIN_S = 1.0
 logger = structlog.get_logger()
 
 
@@ -113,7 +113,8 @@ class OrderDesk:
         try:
             await asyncio.Event().wait()
         finally:
-            await asyncio.wait_for(asyncio.shield(subscription.drain()), DRAIN_S)  # type: ignore[no-untyped-call]
+            with suppress(NATSError):  # the connection is gone
+                await subscription.unsubscribe()
 
     async def _on_order(self, msg: Msg) -> None:
         self._handle(self._answer(msg))

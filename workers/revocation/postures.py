@@ -9,19 +9,19 @@ as the application (docs/decisions/0007-revocation-writer.md).
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NATSError
-from nats.errors import TimeoutError as NATSTimeoutError
 
 from schemas.facts import Fact, Kind, Posture
 from streams.facts_keys import place_of, read_fact
-from streams.subjects import FACT, worker_inbox
+from streams.subjects import FACT
 from workers.common import directget, log
 from workers.common.recorder import RecordUnavailable
 from workers.revocation.causes import Cause, Committed, of_posture
@@ -31,6 +31,8 @@ from workers.revocation.recording import Recording
 STREAM, DURABLE = "FACTS", "revocation"
 FILTER = f"{FACT.at(Kind.POSTURE.value)}.>"
 BATCH = 64
+NEXT = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
+SILENCE_S = 0.5  # beyond the end of a pull request, after which it is asked again
 PULL_S = 1.0  # a pull request outlives a stopped writer by so much; less than the silence that another waits for
 
 logger = structlog.get_logger()
@@ -74,22 +76,37 @@ class PostureFeed:
             seq = found.seq + 1
 
     async def messages(self) -> AsyncGenerator[Msg, None]:
-        """New postures, for ever; close it when done, so that the server keeps what was not taken."""
-        inbox = f"{worker_inbox('revocation')}.".encode()
-        subscription = await self._nc.jetstream().pull_subscribe_bind(DURABLE, STREAM, inbox_prefix=inbox)
+        """New postures, for ever; close it when done, so that the server keeps what was not taken.
+
+        Pulled by hand: nats-py's `fetch` waits with `asyncio.wait_for`, which may swallow a cancellation (bpo-37658), and a writer that
+        cannot be stopped is two writers.
+        """
+        arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        inbox = self._nc.new_inbox()
+        subscription = await self._nc.subscribe(inbox, cb=arrived.put)
         try:
             while True:
-                try:
-                    batch = await subscription.fetch(BATCH, timeout=PULL_S)
-                except NATSTimeoutError:
-                    continue
-                except NATSError:
-                    await asyncio.sleep(PULL_S)
-                    continue
-                for msg in batch:
+                await self._nc.publish(NEXT, json.dumps({"batch": BATCH, "expires": int(PULL_S * 1e9)}).encode(), reply=inbox)
+                async for msg in _batch(arrived):
                     yield msg
+        except NATSError as error:
+            raise Uncertain("the consumer of postures cannot be asked") from error
         finally:
-            await subscription.unsubscribe()
+            with suppress(NATSError):  # the connection is gone
+                await subscription.unsubscribe()
+
+
+async def _batch(arrived: asyncio.Queue[Msg]) -> AsyncIterator[Msg]:
+    """What one pull request brings: messages, then a status (ADR-13), or silence where the server is away."""
+    for _ in range(BATCH):
+        try:
+            async with asyncio.timeout(PULL_S + SILENCE_S):
+                msg = await arrived.get()
+        except TimeoutError:
+            return
+        if (msg.headers or {}).get("Status") is not None:
+            return
+        yield msg
 
 
 class Postures:

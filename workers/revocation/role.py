@@ -44,6 +44,7 @@ class Role:
         self._heard_at = -math.inf  # of the event loop's clock
         self._beacon_at = 0.0  # what the newest beacon says of itself
         self._heard = asyncio.Event()
+        self._resigned = False
 
     def beacon_heard(self, beacon: Beacon) -> None:
         """A committed beacon arrived."""
@@ -53,9 +54,16 @@ class Role:
         if self.writer is not None and beacon.epoch > self.writer.head.epoch:
             self.writer.depose()
 
+    def resign(self) -> None:
+        """Take part no longer: `run` returns soon."""
+        self._resigned = True
+        self._heard.set()
+        if self.writer is not None:
+            self.writer.depose()
+
     async def run(self) -> None:
-        """Take part for ever.  Raises BrokenLedger, on which nobody may write."""
-        while True:
+        """Take part until told to resign.  Raises BrokenLedger, on which nobody may write."""
+        while not self._resigned:
             await self._until_silent()
             try:
                 await self._write()
@@ -67,7 +75,7 @@ class Role:
 
     async def _until_silent(self) -> None:
         loop = asyncio.get_running_loop()
-        while (left := self._heard_at + self._silence_s - loop.time()) > 0:
+        while not self._resigned and (left := self._heard_at + self._silence_s - loop.time()) > 0:
             self._heard.clear()
             try:
                 async with asyncio.timeout(left):
@@ -77,7 +85,7 @@ class Role:
 
     async def _write(self) -> None:
         stored = await self._stream.read()
-        if self._somebody_writes(stored.last_beacon):
+        if self._resigned or self._somebody_writes(stored.last_beacon):
             return
         writer = self._writer_at(ledger.recover(stored))
         await writer.take_over()
@@ -87,7 +95,7 @@ class Role:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(writer.run(), name="writer")
                 for duty in self._duties:
-                    tasks.create_task(duty(writer), name="duty")
+                    tasks.create_task(_carry_out(duty, writer), name="duty")
         finally:
             self.writer = None
 
@@ -99,3 +107,11 @@ class Role:
         age = max(0.0, self._clock.now() - beacon.at)
         self._heard_at = asyncio.get_running_loop().time() - age
         return age < self._silence_s
+
+
+async def _carry_out(duty: Duty, writer: Writer) -> None:
+    """A writer ends with any of its duties, even where a cancellation is swallowed on its way (bpo-37658)."""
+    try:
+        await duty(writer)
+    finally:
+        writer.depose()
