@@ -201,6 +201,7 @@ CREDENTIALS: dict[str, Credential] = {
             subscribe=(s.QUERY.filter, s.PUSH_RECORD.filter),
         ),
         _worker("admission", publish=(), subscribe=(s.CUT.filter,)),
+        _worker("issuer", publish=()),  # the development issuer: it reads who is registered
         Credential("admission-auth", "AUTH", _CALLOUT),
         Credential("admission-sys", "SYS", _CUTTER),
         Credential("edge", "EDGE", _EDGE),
