@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,17 +18,20 @@ from weft.spiffeid import SpiffeID
 
 from config.settings import Settings
 from schemas import keys, points
-from schemas.commands import Change
+from schemas.commands import Applied, Apply, Change
 from schemas.facts import Agent, Fact, FactBody, Grant, Kind, Namespace, Person, Relation, Tool
-from schemas.points import Attach, Attached
+from schemas.points import Attach, Attached, Failure
 from streams import subjects
-from streams.bus import event, parse
+from streams.bus import Message, PubAck, Publisher, PublishFailed, event, parse
+from streams.facts import FactsTable, FactsView
 from streams.facts_keys import key_of, subject_of
 from streams.server import Server
 from tests.support.fabric import FabricServer
 from workers.common import directget
 from workers.common.operator_client import OperatorClient, Refused, Unreachable
 from workers.registry.app import build
+from workers.registry.registry import Batches, Registry
+from workers.registry.rules import Fabric
 
 ROOT = "spiffe://88mph.com"
 INSTANCE = "k" + "a" * 26
@@ -173,25 +177,82 @@ async def test_writers_who_name_no_revision_all_succeed(fabric_server: FabricSer
         assert len({applied.revision for applied in done}) == 11
 
 
-async def test_an_agent_never_outlives_its_namespace_in_a_race(fabric_server: FabricServer, boss: KeyPair) -> None:
+class StaleFacts:
+    """A view that stands still until it is told that there is more: what a copy sees that is a moment behind."""
+
+    def __init__(self, view: FactsView, nc: Client) -> None:
+        self._view, self._nc = view, nc
+
+    @property
+    def table(self) -> FactsTable:
+        return self._view.table
+
+    async def wait_for(self, revision: int, timeout_s: float) -> bool:
+        self._view = await still_view(self._nc)
+        return self._view.revision >= revision
+
+
+async def still_view(nc: Client) -> FactsView:
+    view = FactsView(nc, worker="registry")
+    await view.start()
+    await view.stop()
+    return view
+
+
+async def registry_behind(fabric: FabricServer, batches: Batches | None = None) -> Registry:
+    nc = await fabric.worker("registry")
+    facts = StaleFacts(await still_view(nc), nc)
+    return Registry(facts, batches or Publisher(nc), partial(directget.last, nc, "FACTS"), Fabric("88mph.com", frozenset(), "development"))
+
+
+async def test_an_agent_is_never_written_under_a_namespace_that_is_gone(fabric_server: FabricServer, boss: KeyPair) -> None:
     """INVARIANT: a change that relies on a namespace is committed only while the namespace is what it was when the change was checked.
 
     Without the guard over `weft.fact.namespace.>` a copy whose view does not show the deletion yet would commit the agent.
     """
-    await fabric_server.put_facts(Namespace(prefix=f"{ROOT}/spare", owner="x"))
-    sleepy = Agent.model_validate({**agent("x").model_dump(), "id": f"{ROOT}/spare/a"})
+    behind = await registry_behind(fabric_server)
     async with registry(fabric_server.settings), operator(fabric_server, boss) as client:
-        deletion = [Change(kind=Kind.NAMESPACE, key=SpiffeID.parse(f"{ROOT}/spare").subject)]
-        for _ in range(5):
-            outcomes = await asyncio.gather(client.apply(put(sleepy)), client.apply(deletion), return_exceptions=True)
-            nc = await fabric_server.worker("audit")
-            held_agent = await fact(nc, Kind.AGENT, "88mph~com.spare.a")
-            held_space = await fact(nc, Kind.NAMESPACE, "88mph~com.spare")
-            assert held_space is not None
-            assert held_agent is None or held_agent[1].body is None or held_agent[0] < held_space[0] or held_space[1].body is not None, (
-                outcomes
-            )
-            await fabric_server.put_facts(Namespace(prefix=f"{ROOT}/spare", owner="x"))
+        await client.apply([Change(kind=Kind.NAMESPACE, key="88mph~com.agents")])
+        outcome = await behind.apply(boss.public, Apply(changes=tuple(put(agent("a")))))
+    assert isinstance(outcome, Failure)
+    assert outcome.reason == "namespace_unknown"
+    assert await fact(await fabric_server.worker("audit"), Kind.AGENT, "88mph~com.agents.a") is None
+
+
+async def test_a_change_checked_against_an_older_fact_is_planned_again(fabric_server: FabricServer, boss: KeyPair) -> None:
+    """Verifies that a copy that is behind loses to the expectation on the fact itself, and then plans over what it had not seen."""
+    await fabric_server.put_facts(tool("t"))
+    behind = await registry_behind(fabric_server)
+    async with registry(fabric_server.settings), operator(fabric_server, boss) as client:
+        done = await client.apply(put(tool("t", owner="somebody")))
+        held = (await fact(await fabric_server.worker("audit"), Kind.TOOL, "t") or (0,))[0]
+        assert held == done.revision
+        outcome = await behind.apply(boss.public, Apply(changes=tuple(put(tool("t", owner="else"), expected=held - 1))))
+        assert isinstance(outcome, Failure)
+        again = await behind.apply(boss.public, Apply(changes=tuple(put(tool("t", owner="else")))))
+    assert isinstance(again, Applied)
+    assert [line.fields for line in again.plan] == [("owner",)]
+
+
+class LosesAcknowledgements:
+    """Commits, and says that it does not know: what a connection that breaks between the two looks like."""
+
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+
+    async def publish_batch(self, stream: str, messages: Sequence[Message], *, deadline_s: float) -> PubAck:
+        await self._publisher.publish_batch(stream, messages, deadline_s=deadline_s)
+        raise PublishFailed("no acknowledgement")
+
+
+async def test_a_batch_whose_acknowledgement_is_lost_is_found(fabric_server: FabricServer, boss: KeyPair) -> None:
+    """Verifies that a set that was stored is reported as stored, at its revision, and is there once."""
+    behind = await registry_behind(fabric_server, LosesAcknowledgements(Publisher(await fabric_server.worker("registry"))))
+    outcome = await behind.apply(boss.public, Apply(changes=tuple(put(tool("x"), tool("y")))))
+    assert isinstance(outcome, Applied)
+    held = await fact(await fabric_server.worker("audit"), Kind.TOOL, "y")
+    assert held is not None
+    assert held[0] == outcome.revision
 
 
 async def test_a_thousand_changes_are_one_batch(fabric_server: FabricServer, boss: KeyPair) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from schemas.commands import Applied, Apply, PlanLine
 from schemas.facts import Kind
 from schemas.points import Failure
 from schemas.reasons import DenyReason
-from streams.bus import Outgoing, PubAck, PublishConflict, PublishFailed
+from streams.bus import Message, Outgoing, PubAck, PublishConflict, PublishFailed
 from streams.facts_table import FactsTable
 from streams.subjects import FACT
 from workers.common.directget import Stored, Unavailable
@@ -48,7 +48,7 @@ class Facts(Protocol):
 class Batches(Protocol):
     """FACTS, to write; `streams.bus.Publisher` is one."""
 
-    async def publish_batch(self, stream: str, messages: tuple[Outgoing, ...], *, deadline_s: float) -> PubAck:
+    async def publish_batch(self, stream: str, messages: Sequence[Message], *, deadline_s: float) -> PubAck:
         """All or none.  Raises PublishConflict, PublishFailed."""
         ...
 
