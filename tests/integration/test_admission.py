@@ -17,16 +17,15 @@ from weft.nkey import KeyPair
 
 from schemas.facts import Person, Posture
 from streams.subjects import INVOKE
+from tests.support.actors import PERSON, TOOL_ID, agent, tool
 from tests.support.admitting import Admitting, connect, svid
 from tests.support.fabric import FabricServer
 from tests.support.facts import body
 from tests.support.identities import ADVISOR, INSTANCE, svid_claims
-from tests.unit.admission.test_decide import TOOL_ID, agent, tool
 from workers.admission import connections
 from workers.admission.decide import Admit
 
 NAME = f"{INSTANCE}.88mph~com.agents.advisor"
-PERSON = KeyPair("U")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from streams.operator import admission_keys
 from streams.subjects import inbox_of
 from tests.support.fabric import FabricServer
 from tests.support.identities import TRUST_DOMAIN, svid_claims
-from workers.admission.callout import SUBJECT
+from workers.admission.callout import SUBJECT, XKEY_HEADER
 from workers.admission.connections import Connections
 from workers.admission.cut import Cutter
 from workers.admission.decide import Fabric
@@ -67,7 +67,12 @@ class Admitting:
 
         async def on_request(message: Msg) -> None:
             self.answered += 1
-            tasks.start(callout.answer(message), name="callout")
+            tasks.start(answer(message), name="callout")
+
+        async def answer(message: Msg) -> None:
+            sealed = await callout.answer(message.data, (message.headers or {}).get(XKEY_HEADER, ""))
+            assert sealed is not None
+            await auth.publish(message.reply, sealed)
 
         auth = await fabric.worker("admission-auth")
         stack.push_async_callback(tasks.close)

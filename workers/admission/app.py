@@ -7,6 +7,7 @@ subscription whose bodies are sealed, and SYS speaks nats-server's own protocol;
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 import nats
 from nats.aio.client import Client
@@ -14,11 +15,12 @@ from nats.aio.msg import Msg
 
 from config.settings import Settings
 from schemas.commands import CUT_ORDERED, CutOrder
+from schemas.envelope import CloudEvent
 from streams.access import OUTER_ACCOUNTS
 from streams.bus import Malformed, connect_options, parse
 from streams.operator import AdmissionKeys, admission_keys
 from streams.subjects import CUT
-from workers.admission.callout import SUBJECT
+from workers.admission.callout import SUBJECT, XKEY_HEADER
 from workers.admission.connections import Connections
 from workers.admission.cut import Cutter
 from workers.admission.decide import Fabric
@@ -27,6 +29,7 @@ from workers.admission.service import DEADLINE_S, Callout, Views
 from workers.admission.standing import TableFacts
 from workers.common import log
 from workers.common.identity import FactBundles
+from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime, WorkerApp
 from workers.common.tasks import Tasks
@@ -41,16 +44,18 @@ def build(settings: Settings) -> WorkerApp:
     stack = AsyncExitStack()
     cutters: list[Cutter] = []
 
-    @runtime.broker.subscriber(CUT.filter, queue=QUEUE, title="admission_cut")
-    async def on_cut_ordered(body: bytes) -> None:
+    async def on_cut_ordered(message: Any) -> None:
         try:
-            order = parse(CutOrder, body)
+            order = parse(CutOrder, message.data)
         except Malformed:
             order = None
         if order is None or order.type != CUT_ORDERED:
-            runtime.log.warning(log.CALLOUT_REFUSED, cause="not an order to cut")
+            runtime.log.warning(log.CUT_FAILED, cause="not an order to cut")
             return
         cutters[0].order(order.data.name, order.data.cause)
+
+    on_cut_ordered.__annotations__["message"] = CloudEvent[CutOrder]  # for AsyncAPI
+    runtime.broker.subscriber(CUT.filter, queue=QUEUE, decoder=as_received, no_reply=True, title=CUT.prefix)(on_cut_ordered)
 
     async def start() -> None:
         recorder = Recorder(runtime.publisher)
@@ -80,8 +85,13 @@ async def _callout(runtime: Runtime, stack: AsyncExitStack, keys: AdmissionKeys,
     def failed(name: str, error: BaseException) -> None:
         runtime.log.error(log.REQUEST_FAILED, task=name, error=type(error).__name__)
 
+    async def answer(message: Msg) -> None:
+        sealed = await callout.answer(message.data, (message.headers or {}).get(XKEY_HEADER, ""))
+        if sealed is not None:
+            await nc.publish(message.reply, sealed)
+
     async def on_request(message: Msg) -> None:
-        requests.start(callout.answer(message), name="callout")
+        requests.start(answer(message), name="callout")
 
     nc = await _connect(runtime, stack, "admission-auth")
     requests = Tasks(failed)  # not the runtime's: these end before the connection that they answer on

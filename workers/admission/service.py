@@ -1,4 +1,4 @@
-"""The callout's transport: open, decide, record, answer.
+"""The callout: open, decide, record, answer.
 
 The record of an admission is committed before the answer leaves.  Everything happens within the server's authorization timeout; what
 does not, the server refuses by itself.
@@ -11,10 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from nats.aio.msg import Msg
 
 from streams.operator import AdmissionKeys
-from workers.admission.callout import XKEY_HEADER, CalloutRequest, NotARequest, open_request, seal_answer, user_jwt
+from workers.admission.callout import CalloutRequest, NotARequest, open_request, seal_answer, user_jwt
 from workers.admission.decide import Admit, Fabric, Refuse, decide_admission
 from workers.admission.recording import AdmissionRecord
 from workers.admission.standing import Facts, lost_connection
@@ -46,21 +45,20 @@ class Callout:
         self._record = record
         self._clock = clock
 
-    async def answer(self, message: Msg) -> None:
-        """One request.  Nothing that is not a server's request is answered."""
-        server_xkey = (message.headers or {}).get(XKEY_HEADER, "")
+    async def answer(self, sealed: bytes, server_xkey: str) -> bytes | None:
+        """The sealed answer; none for what is not a server's request."""
         try:
-            request = open_request(message.data, server_xkey, self._keys, self._clock.now())
+            request = open_request(sealed, server_xkey, self._keys, self._clock.now())
         except NotARequest as error:
             logger.warning(log.CALLOUT_REFUSED, cause=str(error))
-            return
+            return None
         try:
             async with asyncio.timeout(DEADLINE_S):
                 granted = await self._admit(request)
         except (TimeoutError, RecordUnavailable):
             logger.warning(log.CONNECTION_REFUSED, reason="record_unavailable")
             granted = None
-        await message.respond(seal_answer(request, self._keys, granted, self._clock.now()))
+        return seal_answer(request, self._keys, granted, self._clock.now())
 
     async def _admit(self, request: CalloutRequest) -> str | None:
         """The JWT of the connection, or none.  Raises RecordUnavailable.

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 from weft.digest import target_digest
+from weft.nkey import KeyPair
 
 from schemas.facts import Kind
 from streams.facts_table import FactChange, FactsTable
+from tests.support.actors import PERSON, agent, person, posture, tool, world
 from tests.support.facts import put
 from tests.support.identities import ADVISOR, INSTANCE
-from tests.unit.admission.test_decide import KEY, PERSON, agent, person, posture, tool, world
 from workers.admission import cut
 from workers.admission.connections import Connection, Unreachable
 from workers.admission.cut import Cutter
@@ -116,7 +117,7 @@ async def test_whom_a_sweep_closes(change: dict[str, Any], gone: set[str]) -> No
 
 
 async def test_what_admission_never_named_is_closed() -> None:
-    scene = Scene(Server(("AGENTS", ""), ("POINTS", "me"), ("OPERATORS", KEY.public)), world())
+    scene = Scene(Server(("AGENTS", ""), ("POINTS", "me"), ("OPERATORS", KeyPair("U").public)), world())
     assert await scene.sweep() == 3
 
 

@@ -8,46 +8,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from weft.digest import target_digest
 from weft.nkey import KeyPair
 
 from schemas.reasons import DenyReason
 from streams.facts_table import FactsTable
-from tests.support.facts import put, table_of
+from tests.support.actors import PERSON, TOOL_ID, agent, person, posture, tool, world
+from tests.support.facts import put
 from tests.support.identities import ADVISOR, INSTANCE, NOW, TRUST_DOMAIN, Keys, Signer, svid_claims
 from workers.admission.decide import Admit, Attempt, Fabric, Refuse, decide_admission
 from workers.admission.standing import TableFacts, lost_connection
 from workers.common.identity import FactBundles
 
 SIGNER = Signer()
-KEY, OTHER, PERSON = KeyPair("U"), KeyPair("U"), KeyPair("U")
+KEY, OTHER = KeyPair("U"), KeyPair("U")
 NONCE = "nonce-of-this-connection"
-TOOL_ID = "spiffe://88mph.com/tools/payments"
 BUNDLES = FactBundles(Keys(SIGNER.fact(assurance="development")))
 FABRIC = Fabric(TRUST_DOMAIN, "development")
-
-
-def agent(**changes: Any) -> dict[str, Any]:
-    charter = {"purposes": ["*"], "tools": ["*"], "actions": ["*"]}
-    fixed = {"kind": "agent", "id": ADVISOR, "owner": "o", "realm": "first_party", "version": "1", "deployment": "d", "agent_type": "t"}
-    return {**fixed, "charter": charter, "selectors": {}, **changes}
-
-
-def tool(**changes: Any) -> dict[str, Any]:
-    fixed = {"kind": "tool", "name": "payments", "owner": "o", "workload": TOOL_ID, "endpoint": "http://x", "resource": "http://x"}
-    return {**fixed, "actions": ["a"], "purposes": ["p"], **changes}
-
-
-def person(**changes: Any) -> dict[str, Any]:
-    return {"kind": "person", "nkey": PERSON.public, "name": "doc", "roles": [], **changes}
-
-
-def posture(scope: Any, value: str, level: str = "quarantined") -> dict[str, Any]:
-    return {"kind": "posture", "scope": scope, "target": target_digest(scope, value), "level": level, "causes": []}
-
-
-def world(*more: dict[str, Any]) -> FactsTable:
-    return table_of([agent(), tool(), person(), *more])
 
 
 def signed(key: KeyPair = KEY, nonce: str = NONCE) -> str:
