@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from faststream.nats import NatsResponse
+from nats.aio.msg import Msg
 
 from schemas import health
 from schemas.base import Wire
-from schemas.envelope import CONTENT_TYPE
-from streams.bus import Malformed, Publisher, PublishFailed, event, parse
+from schemas.envelope import CloudEvent
+from streams.bus import HEADERS, Malformed, Publisher, PublishFailed, event, parse
 from streams.subjects import HEALTH, RECORD
+from workers.common.raw import as_received
 
 if TYPE_CHECKING:
     from workers.common.runtime import Runtime
@@ -69,11 +70,18 @@ class Canary:
 def answer_health(runtime: Runtime) -> None:
     """Declare the subscriber.  A malformed question is answered like a plain one: there is nothing in it to refuse."""
 
-    @runtime.broker.subscriber(HEALTH.at(runtime.worker), title=f"{runtime.worker}_health")
-    async def on_health(body: bytes) -> NatsResponse:
-        try:
-            canary = parse(health.Asked, body).data.canary
-        except Malformed:
-            canary = False
-        answer = await runtime.health(canary=canary)
-        return NatsResponse(event(health.ANSWERED, answer, source=f"/weft/{runtime.worker}"), headers={"Content-Type": CONTENT_TYPE})
+    async def on_health(msg: Any) -> None:
+        if msg.reply:
+            runtime.handle(_answer(runtime, msg), name="health")
+
+    on_health.__annotations__["msg"] = CloudEvent[health.Asked]  # for AsyncAPI
+    runtime.broker.subscriber(HEALTH.at(runtime.worker), decoder=as_received, no_reply=True, title=f"{runtime.worker}_health")(on_health)
+
+
+async def _answer(runtime: Runtime, msg: Msg) -> None:
+    try:
+        canary = parse(health.Asked, msg.data).data.canary
+    except Malformed:
+        canary = False
+    answer = await runtime.health(canary=canary)
+    await runtime.nc.publish(msg.reply, event(health.ANSWERED, answer, source=f"/weft/{runtime.worker}"), headers=HEADERS)

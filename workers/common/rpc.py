@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import structlog
-from faststream.nats import NatsMessage
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -22,6 +21,7 @@ from schemas.reasons import DenyReason
 from streams.bus import HEADERS, Caller, CallerUnknown, Malformed, caller, event, parse
 from streams.subjects import Subject
 from workers.common import log
+from workers.common.raw import as_received
 from workers.common.runtime import Runtime
 
 MAX_IN_FLIGHT = 4096  # requests of one worker; what comes on top is refused instead of queued
@@ -92,8 +92,3 @@ async def respond(nc: Client, msg: Msg, answer: bytes | None) -> None:
     """Where an answer is wanted, and there is one.  `Msg.respond` would send the request's own headers back."""
     if answer is not None and msg.reply:
         await nc.publish(msg.reply, answer, headers=HEADERS)
-
-
-async def as_received(msg: NatsMessage) -> Msg:
-    """A FastStream decoder that leaves the message alone: subject and headers count, and the body is ours to parse."""
-    return msg.raw_message

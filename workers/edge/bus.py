@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from schemas import health, keys
 from schemas.health import Asked, Health
-from streams.bus import Malformed, event, parse
+from streams.bus import HEADERS, Malformed, event, parse
 from streams.subjects import EDGE_KEYS, HEALTH
 from workers.edge.keys import KeysUnavailable
 
@@ -49,7 +49,7 @@ class Bus:
                 subscription = await self._nc.subscribe(inbox, cb=on_answer)
                 try:
                     for worker in tuple(missing):
-                        await self._nc.publish(HEALTH.at(worker), question, reply=inbox)
+                        await self._nc.publish(HEALTH.at(worker), question, reply=inbox, headers=HEADERS)
                     await enough.wait()
                 finally:
                     await subscription.unsubscribe()
@@ -60,7 +60,9 @@ class Bus:
     async def keys(self) -> keys.JWKSet:
         """The public keys of tokens.  Raises KeysUnavailable."""
         try:
-            answer = await self._nc.request(EDGE_KEYS.at(), event(keys.ASKED, keys.KeysAsked(), source=SOURCE), timeout=KEYS_DEADLINE_S)
+            answer = await self._nc.request(
+                EDGE_KEYS.at(), event(keys.ASKED, keys.KeysAsked(), source=SOURCE), timeout=KEYS_DEADLINE_S, headers=HEADERS
+            )
             found = parse(keys.JWKSet, answer.data)
         except (TimeoutError, nats.errors.Error, Malformed) as error:
             raise KeysUnavailable(type(error).__name__) from None
