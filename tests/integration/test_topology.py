@@ -17,10 +17,12 @@ from nats.js.errors import APIError
 
 from config.settings import Settings
 from streams import operator, topology
-from streams.bus import Publisher, PublishFailed
+from streams.bus import Publisher, PublishFailed, fabric_broker
+from streams.secretfile import private_folder
 from streams.server import Server
-from streams.serverconf import Cluster, Node, render
+from streams.serverconf import Cluster, Node, TLSFiles, render
 from tests.support.fabric import FabricServer, fabric_key, start
+from workers.supervisor.certificates import Authority, Place
 
 STREAMS = ("FACTS", "SIGNALS", "REVOCATIONS", "RECORD", "CLAIMS")
 
@@ -161,9 +163,10 @@ async def test_a_full_record_refuses(tmp_path: Path) -> None:
 
 @pytest.fixture
 async def three(tmp_path: Path) -> AsyncIterator[tuple[FabricServer, list[Server]]]:
-    """Three servers on one machine that know each other; R3."""
+    """Three servers that know each other, TLS on every listener, mutual on the routes; R3."""
     state = tmp_path / "state"
-    settings = Settings(state=state, replicas=3)
+    tls = _certificates(tmp_path / "tls")
+    settings = Settings(state=state, replicas=3, tls_ca=tls.ca)
     jwts = operator.create_operator(state, settings).jwts
     ports = _free_ports(3)
     routes = tuple(f"nats-route://127.0.0.1:{port}" for port in ports)
@@ -172,7 +175,7 @@ async def three(tmp_path: Path) -> AsyncIterator[tuple[FabricServer, list[Server
         for n, port in enumerate(ports):
             conf = state / f"n{n}" / "server.conf"
             conf.parent.mkdir()
-            conf.write_text(render(jwts, Node(f"n{n}", conf.parent / "js", cluster=Cluster("weft", port, routes))))
+            conf.write_text(render(jwts, Node(f"n{n}", conf.parent / "js", tls=tls, cluster=Cluster("weft", port, routes))))
             servers.append(Server(conf))
         await asyncio.gather(*(server.start() for server in servers))
         for server in servers:
@@ -180,6 +183,14 @@ async def three(tmp_path: Path) -> AsyncIterator[tuple[FabricServer, list[Server
         fabric = FabricServer(settings.model_copy(update={"servers": tuple(server.url for server in servers)}), servers[0])
         stack.push_async_callback(fabric.close)
         yield fabric, servers
+
+
+def _certificates(folder: Path) -> TLSFiles:
+    files = TLSFiles(folder / "cert.pem", folder / "key.pem", folder / "ca.pem")
+    authority = Authority("test")
+    authority.issue(Place(private_folder(folder) / "cert.pem", files.key), ("127.0.0.1", "localhost"))
+    files.ca.write_bytes(authority.pem)
+    return files
 
 
 def _free_ports(count: int) -> list[int]:
@@ -205,3 +216,17 @@ async def test_a_cluster_keeps_what_it_acknowledged_without_its_leader(three: tu
     await leader.kill()
     acks += [await publisher.publish("RECORD", "weft.record.gateway.x", b"{}", msg_id=f"gateway:{n}") for n in range(20, 40)]
     assert [ack.seq for ack in acks] == list(range(1, 41))
+
+
+async def test_a_server_of_another_authority_is_not_believed(three: tuple[FabricServer, list[Server]], tmp_path: Path) -> None:
+    """INVARIANT: a worker sends its credential to no server whose certificate does not chain to `tls_ca`.
+
+    A context that does not verify would break it: whoever sits on the address would receive the requests.
+    """
+    fabric, servers = three
+    stranger = _certificates(tmp_path / "stranger")
+    broker = fabric_broker("gateway", fabric.settings.model_copy(update={"tls_ca": stranger.ca, "servers": (servers[0].url,)}))
+    with pytest.raises(TimeoutError):  # it never gives up, and never connects
+        async with asyncio.timeout(1):
+            await broker.connect()
+    assert (await _monitor(servers[0], "/connz?auth=true"))["num_connections"] == 0
