@@ -48,9 +48,11 @@ def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> st
 
 
 def check_view(token: VerifiedToken, tool: Tool, view: RevocationView, now: float) -> None:
-    """Step 9 but for a token minted beyond the view, who waits; raises Refused."""
+    """Step 9; raises Refused.  Who can, has waited for what the view is behind."""
     if view.age(now) > tool.staleness_s:
         raise Refused(GuardReason.VIEW_STALE, view.poisoned or "no beacon within the budget")
+    if view.behind(token):
+        raise Refused(GuardReason.VIEW_BEHIND, "entries are missing")
     if view.revoked(token) is not None:
         raise Refused(GuardReason.REVOKED, "revoked")
 

@@ -164,9 +164,10 @@ class Guard:
         follower = self._follower
         if follower is None:
             raise Refused(GuardReason.VIEW_STALE, "not started")
-        if follower.view.behind(token) and not await follower.wait_for(token.rev, BEHIND_WAIT_S):
-            raise Refused(GuardReason.VIEW_BEHIND, "minted beyond the view")
-        check_view(token, tool, follower.view, self._clock())
+        view = follower.view
+        if view.behind(token):
+            await follower.wait_for(max(view.announced, token.rev), BEHIND_WAIT_S)
+        check_view(token, tool, view, self._clock())
 
     async def _claim(self, token: VerifiedToken, tool: Tool) -> None:
         try:

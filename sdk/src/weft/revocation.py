@@ -66,9 +66,14 @@ class RevocationView:
         age = now - self._reached.at
         return math.inf if age < -AHEAD_S else max(0.0, age)
 
+    @property
+    def announced(self) -> int:
+        """The last entry that this view has heard of, applied or not."""
+        return max(self.counter, self._newest.n if self._newest else 0)
+
     def behind(self, token: VerifiedToken) -> bool:
-        """Whether the token was minted at a counter that this view has not reached."""
-        return token.rev > self.counter
+        """Whether entries are missing that were announced, or that the token's issuer knew: whoever can, waits for them."""
+        return max(self.announced, token.rev) > self.counter
 
     def revoked(self, token: VerifiedToken) -> int | None:
         """The entry that hits the token, or None.  Whether the view may be believed is the caller's question (`age`, `behind`)."""

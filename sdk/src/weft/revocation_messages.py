@@ -14,7 +14,7 @@ from weft import wire
 from weft.digest import sha256
 from weft.errors import InvalidRevocation, Malformed
 from weft.jws import eddsa_verifies, parse_jws
-from weft.reading import text
+from weft.reading import objects, text
 from weft.strictjson import parse_object
 
 ENTRY = "org.weft.revocation.entry.v1"
@@ -93,12 +93,15 @@ def is_signed(jws: str, key: bytes) -> bool:
 
 
 def _entry(payload: Mapping[str, Any], jws: str) -> Entry:
+    targets = tuple(text(target, "digest") for target in objects(payload, "targets"))
+    if not targets:
+        raise Malformed("an entry without targets")
     return Entry(
         n=_whole(payload["n"], 1),
         prev=text(payload, "prev"),
         epoch=_whole(payload["epoch"]),
         at=_whole(payload["at"]),
-        targets=tuple(text(target, "digest") for target in payload["targets"]),
+        targets=targets,
         posture=None if payload.get("posture") is None else _whole(payload["posture"]),
         hash=sha256(jws),
     )
