@@ -26,7 +26,7 @@ async def attested(scene: Scene) -> None:
     admitted = await _admitted(scene, me["name"])
     scene.report.check(admitted, "it appears in the record of admissions", me["instance"])
     listed = (await advisor.ask("tools"))["tools"]
-    scene.report.check("payroll" not in listed, "it sees only tools it may call on its own", listed)
+    scene.report.check("payroll" not in listed, "it sees only tools within its charter", listed)
     unregistered = ADVISOR if scene.broken == 1 else "spiffe://88mph.com/agents/stranger"
     program = "agent.py" if scene.broken == 1 else "tool.py"
     try:
@@ -116,7 +116,7 @@ async def delegated(scene: Scene) -> None:
 
     alone = await researcher.ask("call", **ask, body={"query": "flux capacitor", "within": False})
     refused = alone.get("answer", {})
-    scene.report.check(refused.get("status") == 403, "outside the chain the search tool refuses the same agent", refused)
+    scene.report.check(refused.get("status") == 403, "outside the chain the same agent is refused", refused)
 
 
 async def post(url: str, token: str, body: bytes) -> tuple[int, dict[str, Any]]:

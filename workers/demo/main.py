@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from workers.common.manifest import load as load_manifest
+from workers.common.operator_client import Refused, Unreachable
 from workers.demo.assurance import explained, quarantined
 from workers.demo.attacks import attacks
 from workers.demo.calls import attested, delegated, on_behalf
@@ -29,7 +30,7 @@ async def run(folder: Path | None = None, broken: int = 0) -> int:
             await scene.put(*scene.outsiders(), reason="Marty's identity provider and the risk engine")
             for step in STEPS:
                 await step(scene)
-    except StageError as error:
+    except (StageError, Refused, Unreachable) as error:
         report.check(ok=False, what="the stage holds", seen=error)
     status = report.close()
     if status:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+MOST_SHOWN = 110  # characters of what was seen, where it was as expected
+
 
 class Report:
     """Prints as it goes."""
@@ -18,7 +20,8 @@ class Report:
 
     def check(self, ok: bool, what: str, seen: object = "") -> bool:  # noqa: FBT001 - the outcome is what it is about
         """One expectation: what should be, and what was seen."""
-        note = f"  [{seen}]" if seen != "" else ""
+        shown = str(seen)
+        note = f"  [{shown if len(shown) <= MOST_SHOWN or not ok else shown[:MOST_SHOWN] + '...'}]" if shown else ""
         print(f"   {'ok  ' if ok else 'FAIL'} {what}{note}", flush=True)
         if not ok:
             self.failed.append(what)

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from weft.digest import sha256
 
 from schemas.commands import Change
-from schemas.facts import Fact, FactBody, Kind, Transmitter, TransmitterCeiling, UserIssuer, fact_key
+from schemas.facts import Fact, FactBody, Kind, Transmitter, TransmitterCeiling, UserIssuer
 from schemas.signals import CAEP
+from streams.facts_keys import key_of
 from workers.demo.report import Report
 from workers.demo.stage import Program, Stage
 
@@ -89,11 +90,11 @@ class Scene:
 
     async def put(self, *bodies: FactBody, reason: str) -> None:
         """Writes facts as the operator."""
-        await self.stage.operator.apply([Change(kind=body.kind, key=fact_key(body), body=body) for body in bodies], reason=reason)
+        await self.stage.operator.apply([Change(kind=body.kind, key=key_of(body), body=body) for body in bodies], reason=reason)
 
     async def delete(self, body: FactBody, reason: str) -> None:
         """Deletes a fact as the operator."""
-        await self.stage.operator.apply([Change(kind=body.kind, key=fact_key(body))], reason=reason)
+        await self.stage.operator.apply([Change(kind=body.kind, key=key_of(body))], reason=reason)
 
     async def fact(self, kind: Kind, key: str) -> FactBody:
         """Reads a fact as the operator."""

@@ -75,13 +75,13 @@ class Program:
         answer: dict[str, Any] = json.loads(raw)
         return answer
 
-    async def ask(self, do: str, **command: Any) -> dict[str, Any]:
+    async def ask(self, do: str, *, within_s: float = ANSWER_S, **command: Any) -> dict[str, Any]:
         """One command, one answer."""
         if self.process.stdin is None:
             raise StageError(f"{self.title} has no stdin")
         self.process.stdin.write(json.dumps({"do": do, **command}).encode() + b"\n")
         await self.process.stdin.drain()
-        return await self.line()
+        return await self.line(within_s)
 
     async def stop(self) -> None:
         """Terminates its group, and kills what does not go."""
