@@ -41,7 +41,8 @@ class Memo:
     def touch(self, *tokens: str) -> None:
         """Something changed: forget every value that read it."""
         for token in tokens:
-            for key in tuple(self._readers.get(token, ())):
+            readers = self._readers.get(token)
+            for key in tuple(readers) if readers else ():
                 self._drop(key)
 
     def _drop(self, key: Hashable) -> None:

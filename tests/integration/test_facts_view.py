@@ -10,7 +10,7 @@ from streams import topology
 from streams.bus import Outgoing, Publisher
 from streams.facts import FactsView, LoadFailed
 from streams.facts_table import FactChange
-from tests.support.fabric import FabricServer, _anything
+from tests.support.fabric import FabricServer, fabric_key
 from tests.support.facts import body, message
 
 TEAM = "team:refunds"
@@ -27,7 +27,7 @@ async def view_of(fabric: FabricServer, **options: Any) -> FactsView:
 
 
 async def write_many(fabric: FabricServer, count: int) -> int:
-    nc = await fabric.worker("topology", **_anything(fabric.settings))
+    nc = await fabric.worker("topology", **fabric_key(fabric.settings))
     publisher, seq = Publisher(nc), 0
     for start in range(0, count, 500):
         batch = [message(relation(f"u{n}")) for n in range(start, min(start + 500, count))]
@@ -38,7 +38,7 @@ async def write_many(fabric: FabricServer, count: int) -> int:
 
 
 async def consumers(fabric: FabricServer) -> list[str]:
-    nc = await fabric.worker("topology", **_anything(fabric.settings))
+    nc = await fabric.worker("topology", **fabric_key(fabric.settings))
     names = [info.name for info in await nc.jetstream().consumers_info("FACTS")]
     await nc.close()
     return names
@@ -136,7 +136,7 @@ async def test_a_restored_backup_is_refused(fabric_server: FabricServer, facts_a
     """
     lost = asyncio.Event()
     view = await view_of(fabric_server, on_lost=lost.set)
-    nc = await fabric_server.worker("topology", **_anything(fabric_server.settings))
+    nc = await fabric_server.worker("topology", **fabric_key(fabric_server.settings))
     try:
         view.note_head(view.revision)
         await nc.jetstream().delete_stream("FACTS")
