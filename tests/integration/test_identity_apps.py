@@ -158,3 +158,16 @@ def test_no_development_issuer_in_production(world: World) -> None:
         issuer.build(world.server.settings.model_copy(update={"mode": "production"}))
     assert api_socket(world.server.settings).is_socket()
     assert api_socket(world.server.settings).stat().st_mode & 0o777 == 0o666  # anyone may ask; who they are decides
+
+
+async def test_the_server_is_killed_and_comes_back(world: World) -> None:
+    """Admission's three connections come back by themselves; who returns is decided anew."""
+    one = await world.launch()
+    assert await state(one) == "in"
+    await world.server.server.kill()
+    assert await state(one) == "out"
+    await world.server.server.start()
+    async with asyncio.timeout(20):
+        while await again(one) != "in":  # noqa: ASYNC110 - it connects again each time; views become fresh with the first beacon
+            await asyncio.sleep(0.2)
+    await end(one)

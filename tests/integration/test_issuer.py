@@ -21,6 +21,7 @@ from weft.nkey import KeyPair
 
 from config.settings import Settings, SettingsError
 from schemas.facts import Key, Selectors
+from streams.secretfile import write_secret
 from tests.support.identities import TRUST_DOMAIN, Keys, Signer
 from workers.common.clock import SystemClock
 from workers.common.identity import FactBundles, audience_of, verify_svid
@@ -28,8 +29,9 @@ from workers.issuer.bundleboard import BundleBoard, jwks_by_domain
 from workers.issuer.issuer import Issuer
 from workers.issuer.kernel import boot_id
 from workers.issuer.launch import IssuerUnreachable, LaunchRefused, register
+from workers.issuer.launches import Launches
 from workers.issuer.registered import Host
-from workers.issuer.service import IssuerService, api_socket, control_socket
+from workers.issuer.service import IssuerService, api_socket, control_socket, launches_file
 from workers.issuer.svids import SVIDSigner
 
 ME = "spiffe://88mph.com/agents/me"
@@ -71,9 +73,10 @@ class Running:
         self.bundles = FactBundles(Keys(*self.keys))
         self.board = BundleBoard()
         self.board.post(jwks_by_domain(self.keys))
-        host = Host(sys.executable, os.getuid())
+        host = Host(sys.executable, os.getuid(), boot_id())
+        self.launches = Launches(launches_file(self.settings), host.boot_id)
         signer = SVIDSigner(TRUST_DOMAIN, self.signer.kid, self.signer.private)
-        self.issuer = Issuer(signer, self.table, host, boot_id(), SystemClock())
+        self.issuer = Issuer(signer, self.table, host, self.launches, SystemClock())
         self.service = IssuerService(self.issuer, self.board, self.bundles, SystemClock())
         self.nkey = KeyPair("U").public
         self.audience = audience_of(TRUST_DOMAIN, self.nkey)
@@ -257,14 +260,14 @@ async def test_a_launched_program_is_that_agent(running: Running, program: str) 
     svids = [running.verify((await child.ask(running.audience))["svid"]) for child in (one, two, one)]
     assert {str(svid.id) for svid in svids} == {LAUNCHED}
     assert svids[0].instance == svids[2].instance != svids[1].instance
-    assert len(running.issuer._launches) == 2
+    assert len(running.launches) == 2
     for child in (one, two):
         await child.end()
     await asyncio.wait_for(emptied(running), TIMEOUT_S)
 
 
 async def emptied(running: Running) -> None:
-    while len(running.issuer._launches):  # noqa: ASYNC110 - the kernel tells the issuer, and nobody tells a test
+    while len(running.launches):  # noqa: ASYNC110 - the kernel tells the issuer, and nobody tells a test
         await asyncio.sleep(0)
 
 
@@ -355,3 +358,41 @@ async def test_a_socket_left_by_an_earlier_run_is_replaced(running: Running) -> 
     assert await raw(again, "FetchJWTSVID", FOR_AUDIENCE) is grpc.StatusCode.OK
     await again.service.stop()
     assert not api_socket(again.settings).exists()
+
+
+async def test_a_launched_program_outlives_a_restart_of_the_issuer(running: Running, program: str) -> None:
+    running.table.rows = [(LAUNCHED, Selectors(command=("{python}", program)))]
+    stays, goes = [await Program.launched(running, LAUNCHED, sys.executable, program) for _ in range(2)]
+    before = running.verify((await stays.ask(running.audience))["svid"])
+    assert "svid" in await goes.ask(running.audience)
+    await running.service.stop()
+    await goes.end()
+    again = Running(running.settings.state)
+    again.table.rows = running.table.rows
+    await again.service.start(api_socket(again.settings), control_socket(again.settings))
+    assert len(again.launches) == 1
+    after = again.bundles, (await stays.ask(running.audience))["svid"]
+    found = verify_svid(after[1], after[0], now=time.time(), trust_domain=TRUST_DOMAIN, mode="development")
+    assert found.instance == before.instance
+    await stays.end()
+    await again.service.stop()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b"{}", b'{"boot_id":"x","launches":[[1,2,"a",["b"]]]}', b'{"boot_id":"%s","launches":[[1,2]]}']
+)
+async def test_a_file_of_launches_that_cannot_be_believed_is_nobody(tmp_path: Path, content: bytes) -> None:
+    """INVARIANT: what the file says counts only for processes of this boot that still live, by pid and start time.
+
+    Reading pids back without their start time would give the identity to whatever has the pid by then.
+    """
+    path = tmp_path / "private" / "launches.json"
+    row = json.dumps({"boot_id": boot_id(), "launches": [[os.getpid(), 1, ME, ["x"]], [2**22 + 1, 1, ME, ["x"]]]}).encode()
+    for held in (content.replace(b"%s", boot_id().encode()), row):
+        write_secret(path, held)
+        launches = Launches(path, boot_id())
+        launches.restore()
+        assert len(launches) == 0
+    path.chmod(0o644)
+    launches.restore()
+    assert len(launches) == 0

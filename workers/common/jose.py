@@ -9,10 +9,9 @@ No message of `JWSRefused` or `KeyRefused` repeats a part of its input.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -20,6 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm, RSAPSSAlgorithm
 from jwt.exceptions import InvalidKeyError
 from weft.digest import unb64u
+from weft.errors import Malformed
+from weft.strictjson import parse_object
 
 PublicKey = EllipticCurvePublicKey | RSAPublicKey
 
@@ -78,7 +79,10 @@ def parse_jws(unverified: str, *, max_bytes: int) -> ParsedJWS:
         head, body, signature = (unb64u(part) for part in parts)
     except ValueError:
         raise JWSRefused("a part is not base64url") from None
-    header, payload = _json_object(head), _json_object(body)  # 3
+    try:
+        header, payload = parse_object(head, "the header"), parse_object(body, "the payload")  # 3
+    except Malformed as error:
+        raise JWSRefused(str(error)) from None
     alg, kid, typ = _header(header)  # 4
     return ParsedJWS(alg, kid, typ, payload, f"{parts[0]}.{parts[1]}".encode(), signature)
 
@@ -127,27 +131,3 @@ def _header(header: dict[str, Any]) -> tuple[str, str, str | None]:
     if "typ" in header and not isinstance(typ, str):
         raise JWSRefused("typ is not text")
     return alg, kid, typ
-
-
-def _json_object(raw: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(raw.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-    except JWSRefused:
-        raise
-    except (ValueError, RecursionError):
-        raise JWSRefused("a part is not JSON") from None
-    if not isinstance(value, dict):
-        raise JWSRefused("a part is not a JSON object")
-    return value
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """RFC 7515 section 4 lets a parser take the last of duplicates; two parsers that choose differently read two tokens."""
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise JWSRefused("a member name occurs twice")
-    return members
-
-
-def _no_constant(_: str) -> NoReturn:
-    raise JWSRefused("NaN and Infinity are not JSON")

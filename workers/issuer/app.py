@@ -17,8 +17,9 @@ from workers.common.runtime import Runtime, WorkerApp
 from workers.issuer.bundleboard import BundleBoard, jwks_by_domain
 from workers.issuer.issuer import Issuer
 from workers.issuer.kernel import boot_id
+from workers.issuer.launches import Launches
 from workers.issuer.registered import FactRegistrations, Host
-from workers.issuer.service import IssuerService, api_socket, control_socket
+from workers.issuer.service import IssuerService, api_socket, control_socket, launches_file
 from workers.issuer.svids import SVIDSigner
 
 
@@ -32,7 +33,9 @@ def build(settings: Settings) -> WorkerApp:
     async def start() -> None:
         board = BundleBoard()
         follow(runtime.facts, board)
-        issuer = Issuer(signer(settings), Registered(runtime.facts), Host(sys.executable, os.getuid()), boot_id(), runtime.clock)
+        host = Host(sys.executable, os.getuid(), boot_id())
+        launches = Launches(launches_file(settings), host.boot_id)
+        issuer = Issuer(signer(settings), Registered(runtime.facts), host, launches, runtime.clock)
         service = IssuerService(issuer, board, FactBundles(runtime.facts), runtime.clock)
         await service.start(api_socket(settings), control_socket(settings))
         services.append(service)

@@ -24,18 +24,17 @@ class NoIdentity(Exception):
 class Issuer:
     """For one trust domain, on one machine."""
 
-    def __init__(self, signer: SVIDSigner, registrations: Registrations, host: Host, boot_id: str, clock: Clock) -> None:
+    def __init__(self, signer: SVIDSigner, registrations: Registrations, host: Host, launches: Launches, clock: Clock) -> None:
         self._signer = signer
         self._registrations = registrations
         self._host = host
-        self._boot_id = boot_id
+        self._launches = launches
         self._clock = clock
-        self._launches = Launches()
 
     async def identities(self, peer: Peer) -> tuple[Process, list[str]]:
         """The process and all that it is, at least one.  Raises NoIdentity."""
         process = await self._attest(peer)
-        found = identities_of(process, self._launches.of(process), self._registrations, self._host)
+        found = identities_of(process, self._launches.of(process.key), self._registrations, self._host)
         ours = [spiffe_id for spiffe_id in found if SpiffeID.parse(spiffe_id).trust_domain == self._signer.trust_domain]
         if not ours:
             logger.info(log.SVID_REFUSED, pid=process.pid, uid=process.uid, path=process.path)
@@ -48,7 +47,7 @@ class Issuer:
         wanted = [one for one in ours if spiffe_id in ("", one)]
         if not wanted:
             raise NoIdentity("no identity issued")
-        instance, now = instance_of(process, self._boot_id), self._clock.now()
+        instance, now = instance_of(process, self._host.boot_id), self._clock.now()
         logger.info(log.SVID_ISSUED, pid=process.pid, instance=instance, ids=wanted)
         return [(one, self._signer.issue(one, audience, instance, now)) for one in wanted]
 
@@ -59,15 +58,19 @@ class Issuer:
             logger.info(log.LAUNCH_REFUSED, pid=caller.pid, uid=caller.uid, id=launch.spiffe_id)
             raise NoIdentity("no registered selectors match this program and user")
         try:
-            self._launches.add(peer, caller, launch)
+            self._launches.add(caller.key, peer.pidfd(), launch)
         except TooManyLaunches:
             raise NoIdentity("too many programs are running") from None
-        instance = instance_of(caller, self._boot_id)
+        instance = instance_of(caller, self._host.boot_id)
         logger.info(log.LAUNCH_REGISTERED, pid=caller.pid, instance=instance, id=launch.spiffe_id)
         return instance
 
+    def start(self) -> None:
+        """Remember who was launched before."""
+        self._launches.restore()
+
     def close(self) -> None:
-        """Forget who was launched."""
+        """Watch nobody any more."""
         self._launches.close()
 
     async def _attest(self, peer: Peer) -> Process:

@@ -69,7 +69,6 @@ class Peer:
         self._pidfd = _peer_pidfd(sock, self.pid)
         try:
             self._start_ticks = start_ticks(self.pid)
-            self._check_alive()
         except NotAttested:
             self.close()
             raise

@@ -56,10 +56,11 @@ class FactRegistrations:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Where the issuer runs: what a `command` is read against."""
+    """Where the issuer runs: what a `command` is read against, and what names an instance besides its process."""
 
     interpreter: str  # `{python}`
     uid: int
+    boot_id: str
 
 
 @dataclass(frozen=True, slots=True)

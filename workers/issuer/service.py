@@ -26,6 +26,11 @@ def control_socket(settings: Settings) -> Path:
     return (settings.state / "issuer" / "control.sock").absolute()
 
 
+def launches_file(settings: Settings) -> Path:
+    """Who was launched, for the issuer alone."""
+    return settings.state / "issuer" / "private" / "launches.json"
+
+
 class IssuerService:
     """Starts and stops both servers.  Anyone on the machine may connect: who they are decides what they get."""
 
@@ -38,6 +43,7 @@ class IssuerService:
         """Raises SettingsError where a socket cannot stand there."""
         async with AsyncExitStack() as stack:
             stack.callback(self._issuer.close)
+            self._issuer.start()
             server = WorkloadServer([self._api])
             await server.start(path=_free(api))
             stack.push_async_callback(_stop_api, server)

@@ -183,7 +183,7 @@ def test_duplicate_members(where: str) -> None:
         body = body[:-1] + b',"sub":"spiffe://88mph.com/agents/other"}'
     else:
         body = body[:-1] + b',"x":{"a":1,"a":2}}'
-    assert refused(SIGNER.raw(head, body)).detail == "a member name occurs twice"
+    assert refused(SIGNER.raw(head, body)).detail.endswith("is not unambiguous JSON")
 
 
 def test_the_bundle_is_that_of_the_subject() -> None:

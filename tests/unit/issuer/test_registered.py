@@ -16,7 +16,7 @@ from workers.issuer.registered import FactRegistrations, Host, Launch, identitie
 
 ME = "spiffe://88mph.com/agents/me"
 EXE = os.path.realpath(sys.executable)
-HOST = Host(sys.executable, 1000)
+HOST = Host(sys.executable, 1000, "boot")
 ARGV = (sys.executable, "/srv/agent.py", "--fast")
 PROCESS = Process(pid=7, start_ticks=70, uid=1000, gid=100, path=EXE, sha256="a" * 64, argv=ARGV)
 
@@ -96,7 +96,7 @@ def test_commands(pattern: tuple[str, ...], argv: tuple[str, ...], match: bool) 
 def test_python_may_have_another_name_in_its_folder(tmp_path: Path) -> None:
     for name in ("python", "python3"):
         (tmp_path / name).symlink_to(EXE)
-    host = Host(str(tmp_path / "python"), 1000)
+    host = Host(str(tmp_path / "python"), 1000, "boot")
     table = Table((ME, Selectors(command=("{python}", "x"))))
     assert may_launch(Launch(ME, (str(tmp_path / "python3"), "x")), PROCESS, table, host)
     assert not may_launch(Launch(ME, (EXE, "x")), PROCESS, table, host)
