@@ -482,7 +482,7 @@ async def test_a_point_that_says_nothing_more_ends_as_expired(fabric_server: Fab
         await point.publish(subjects.ACK.at(POINT), event("org.weft.point.acked.v1", Ack(n=0, epoch=0, at=0.0), source="/test"))
         await eventually(lambda: counted(copy, 1))
         await fabric_server.put_facts(posture())
-        (completed,) = await eventually(lambda: records(audit, COMPLETED), within_s=9.0)
+        (completed,) = await eventually(lambda: records(audit, COMPLETED), within_s=10.0)
     assert completed["contained"]
     assert [p["state"] for p in completed["points"]] == ["expired"]
 

@@ -26,6 +26,7 @@ from streams.facts_load import LoadFailed, stream_state
 from streams.facts_table import FactsTable
 from streams.operator import accounts
 from workers.common import log, rpc
+from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
 from workers.revocation.completion import Tracker
@@ -141,7 +142,7 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
     rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
-    runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=rpc.as_received, no_reply=True, title="republished")(on_republished)
+    runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)
     return runtime.app(start=start, stop=stop)
 
 

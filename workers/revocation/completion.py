@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from schemas.record import Completed, PointOutcome
 
 LIVE_S = 15.0  # a point that has not spoken for so long is no longer asked
-GRACE_S = 2.0  # past its budget; longer than the second between two acknowledgements of a healthy point
+GRACE_S = 3.5  # past its budget; longer than the three beacons between two acknowledgements of a healthy point
 KEPT_S = 5.0  # how long closed outcomes are remembered: a takeover, and what its predecessor had not recorded
 LISTED = 500  # outcomes named in one record, so that it fits a message; those not confirmed come first
 

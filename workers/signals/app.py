@@ -1,0 +1,113 @@
+"""Wires the worker: the only place that reads settings and keys and builds adapters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from faststream import FastStream
+from faststream.nats import JStream, PullSub
+
+from config.settings import Settings
+from schemas.commands import Lift, Revoke
+from schemas.envelope import CloudEvent
+from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetDelivery, UseRecorded
+from streams import keys, subjects
+from streams.bus import Caller, event
+from streams.operator import accounts
+from workers.common import rpc
+from workers.common.raw import as_received
+from workers.common.recorder import Recorder
+from workers.common.runtime import Runtime
+from workers.signals.changes import Postures
+from workers.signals.commands import Commands
+from workers.signals.instances import Instances
+from workers.signals.intake import Intake
+from workers.signals.orders import Orders
+from workers.signals.receipts import Signer
+from workers.signals.recording import SOURCE, Recording
+from workers.signals.responder import Responder
+from workers.signals.restore import Restorer
+
+QUEUE = "signals"
+BATCH = 64
+
+
+class Signals:
+    """The worker, once connected and its facts loaded."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        settings, clock, nc, facts = runtime.settings, runtime.clock, runtime.nc, runtime.facts.table
+        self.recorder = Recorder(runtime.publisher)
+        recording = Recording(self.recorder)
+        signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
+        postures, instances = Postures(nc, runtime.publisher, clock), Instances(nc)
+        self.intake = Intake(facts, runtime.publisher, recording=recording, signer=signer, clock=clock, background=runtime.handle)
+        self.responder = Responder(
+            facts,
+            postures,
+            instances=instances,
+            recording=recording,
+            signer=signer,
+            clock=clock,
+            trust_domain=settings.trust_domain,
+        )
+        self.commands = Commands(
+            facts,
+            postures,
+            orders=Orders(nc),
+            instances=instances,
+            recording=recording,
+            signer=signer,
+            clock=clock,
+            trust_domain=settings.trust_domain,
+        )
+        self.restorer = Restorer(facts, postures, recording, signer, clock)
+
+
+def build(settings: Settings) -> FastStream:
+    """The application."""
+    runtime = Runtime("signals", settings, facts=True)
+    worker: Signals
+
+    async def start() -> None:
+        nonlocal worker
+        worker = Signals(runtime)
+        runtime.facts.on_change(worker.restorer.changed)
+        runtime.spawn(worker.restorer.run(), name="restorer")
+
+    async def stop() -> None:
+        await worker.recorder.close()
+
+    async def on_set(who: Caller, asked: CloudEvent[SetDelivery]) -> bytes:
+        return event(SET_ANSWERED, await worker.intake.deliver(who, asked.data.set), source=SOURCE)
+
+    async def on_notice(who: Caller, said: CloudEvent[PointSignal]) -> bytes:
+        seq = await worker.intake.notice(who, said.data, said.id)
+        return event(RECORDED, UseRecorded(seq=seq or 0), source=SOURCE)
+
+    async def on_revoke(who: Caller, asked: CloudEvent[Revoke]) -> bytes:
+        return await worker.commands.revoke(who, asked.data)
+
+    async def on_lift(who: Caller, asked: CloudEvent[Lift]) -> bytes:
+        return await worker.commands.lift(who, asked.data)
+
+    async def on_signal(msg: Any) -> None:
+        await worker.responder.on_message(msg)
+
+    names = accounts(settings)
+    rpc.serve(runtime, subjects.SET, SetDelivery, on_set, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.NOTICE, PointSignal, on_notice, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.REVOKE, Revoke, on_revoke, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.LIFT, Lift, on_lift, names, queue=QUEUE)
+    on_signal.__annotations__["msg"] = CloudEvent[SetDelivery]  # for AsyncAPI
+    runtime.broker.subscriber(
+        subjects.SIGNAL.filter,
+        stream=JStream("SIGNALS", declare=False),
+        durable="signals",
+        pull_sub=PullSub(batch_size=BATCH),
+        inbox_prefix=f"{subjects.worker_inbox('signals')}.".encode(),  # FastStream ignores the broker's
+        decoder=as_received,
+        no_reply=True,
+        title="signals",
+    )(on_signal)
+    return runtime.app(start=start, stop=stop)

@@ -1,0 +1,193 @@
+"""What a revoker commands: take back, and give back.  Design section 5, Operators: deny by default; the record names the person.
+
+Instances, agents, namespaces and people get a cause in their posture, which quarantines them until someone lifts it; tokens,
+transactions and keys get an entry alone, by way of `revocation`.  A person holds a role over namespaces: what has no place in one
+(people, keys) takes the role over the trust domain, and so does an instance that admission never saw under the name it is given.
+Of a token or a transaction only its bearer and the record know the id; whose it is, the command says and the record keeps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from weft.digest import target_digest
+from weft.spiffeid import InvalidSpiffeID, SpiffeID
+
+from schemas.commands import ANSWER, Answer, Lift, Revoke
+from schemas.facts import Cause, Level, Person
+from schemas.reasons import DenyReason
+from schemas.record import Responded
+from schemas.revocation import Order
+from streams.bus import Caller, event
+from streams.facts_table import FactsTable
+from workers.common.clock import Clock
+from workers.common.recorder import RecordUnavailable
+from workers.common.roles import holds
+from workers.common.rpc import Refused
+from workers.signals.changes import Changed, Postures, Unchanged
+from workers.signals.instances import Unanswered
+from workers.signals.orders import Orders
+from workers.signals.posture import OPERATOR
+from workers.signals.receipts import Signer
+from workers.signals.recording import SOURCE, Recording
+from workers.signals.respond import Target
+from workers.signals.responder import InstanceRecord
+
+POSTURED = ("instance", "agent", "namespace", "user")
+MAX_PREVIEWED = 200
+_INSTANCE = re.compile(r"[ik][a-z2-7]{26}", re.ASCII)
+
+
+class Commands:
+    """Revoke and lift."""
+
+    def __init__(
+        self,
+        facts: FactsTable,
+        postures: Postures,
+        *,
+        orders: Orders,
+        instances: InstanceRecord,
+        recording: Recording,
+        signer: Signer,
+        clock: Clock,
+        trust_domain: str,
+    ) -> None:
+        self._facts = facts
+        self._postures = postures
+        self._orders = orders
+        self._instances = instances
+        self._recording = recording
+        self._signer = signer
+        self._clock = clock
+        self._root = f"spiffe://{trust_domain}"
+
+    async def revoke(self, who: Caller, order: Revoke) -> bytes:
+        """`ANSWER`, or raises Refused."""
+        place = _place(order.kind, order.value, order.agent, self._root)
+        await self._check_role(who, place, order.kind, order.value)
+        if order.preview:
+            return _answer(self._preview(order))
+        if order.kind not in POSTURED:
+            return await self._order(who, order)
+        target = Target(order.kind, order.value)  # type: ignore[arg-type]  # one of POSTURED
+        changed = await self._rewrite(target, who, order.id, "quarantined", order.reason)
+        return await self._told(who, order, target, changed)
+
+    async def lift(self, who: Caller, order: Lift) -> bytes:
+        """`ANSWER`, or raises Refused.  An operator lifts whatever anyone caused."""
+        place = _place(order.scope, order.value, order.agent, self._root)
+        await self._check_role(who, place, order.scope, order.value)
+        target = Target(order.scope, order.value)
+        if self._facts.posture(target.scope, target.digest) is None:
+            raise Refused(DenyReason.NOT_FOUND, "it has no posture")
+        changed = await self._rewrite(target, who, order.id, "normal", order.reason)
+        return await self._told(who, order, target, changed)
+
+    async def _check_role(self, who: Caller, place: str, kind: str, value: str) -> None:
+        person: Person | None = self._facts.person(who.name)
+        if not holds(person, "revoker", place):
+            raise Refused(DenyReason.NOT_AUTHORIZED, "takes the role of a revoker over it")
+        if kind != "instance" or holds(person, "revoker", self._root):
+            return
+        try:
+            known = await self._instances.belongs(value, place)
+        except Unanswered:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not answer") from None
+        if not known:
+            raise Refused(DenyReason.NOT_FOUND, "no such instance of that agent is known")
+
+    async def _rewrite(self, target: Target, who: Caller, order_id: str, level: Level, reason: str) -> Changed:
+        """Commands are ordered by their commits, not by seconds: each comes after everything it means to follow."""
+
+        def add(causes: tuple[Cause, ...]) -> tuple[Cause, ...]:
+            id_ = f"operator.{order_id}"[:128]
+            if any(cause.id == id_ for cause in causes):
+                return causes
+            lifts = [cause.event_time for cause in causes if cause.level == "normal"]
+            others = [cause.event_time + 1 for cause in causes if cause.level != "normal"]
+            at = max(int(self._clock.now()), *(lifts if level != "normal" else [*others, *lifts]), 0)
+            return (*causes, Cause(id=id_, by=who.name, level=level, event_time=at, event=OPERATOR))
+
+        try:
+            return await self._postures.rewrite(target, add, by=who.name, reason=reason)
+        except Unchanged as error:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, str(error)) from None
+
+    async def _order(self, who: Caller, order: Revoke) -> bytes:
+        wanted = Order(id=order.id, targets=((order.kind, order.value),), cause=order.reason, by=who.name)
+        ordered = await self._orders.revoke(wanted)
+        return _answer([_row(order.kind, order.value) | {"n": ordered.n, "at": ordered.at}])
+
+    async def _told(self, who: Caller, order: Revoke | Lift, target: Target, changed: Changed) -> bytes:
+        """On RECORD with a receipt, and answered.  The posture stands whatever RECORD says."""
+        level = changed.after.level if changed.after is not None else "normal"
+        told = Responded(
+            iss=who.name,
+            jti=order.id,
+            event=OPERATOR,
+            confidence="high",
+            response="lift" if isinstance(order, Lift) else "quarantine",
+            scope=target.scope,
+            target=target.digest,
+            value=None if target.scope == "user" else target.value,
+            posture_revision=changed.revision,
+            detail=order.reason,
+        )
+        try:
+            told = told.model_copy(update={"receipt": self._signer.receipt(told, self._clock.now())})
+            await self._recording.responded(told, f"operator\0{who.name}\0{order.id}")
+        except RecordUnavailable:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "it is done, and RECORD did not acknowledge: repeat it") from None
+        row = _row(target.scope, target.value) | {"level": level, "posture_revision": changed.revision}
+        return _answer([row], changed.revision)
+
+    def _preview(self, order: Revoke) -> list[dict[str, Any]]:
+        """Whom it would hit, as far as the facts know; nothing is done."""
+        rows = [_row(order.kind, order.value)]
+        if order.kind in ("agent", "namespace"):
+            below = (agent.id for agent in self._facts.agents() if _under(agent.id, order.value))
+            rows += [_row("agent", agent) for agent in _first(below, MAX_PREVIEWED) if agent != order.value]
+        if order.kind in POSTURED:
+            held = self._facts.posture(order.kind, target_digest(order.kind, order.value))  # type: ignore[arg-type]
+            rows[0]["level"] = held.level if held is not None else "normal"
+        return rows
+
+
+def _place(kind: str, value: str, agent: str | None, root: str) -> str:
+    """The SPIFFE ID that the role must lie above.  Raises Refused."""
+    if kind in ("agent", "namespace"):
+        return _spiffe_id(value)
+    if kind in ("user", "key"):
+        return root
+    if agent is None:
+        raise Refused(DenyReason.INVALID_CHANGE, f"whose {kind} it is has to be said: agent")
+    if kind == "instance" and not _INSTANCE.fullmatch(value):
+        raise Refused(DenyReason.INVALID_CHANGE, "not the id of an instance")
+    return agent
+
+
+def _spiffe_id(value: str) -> str:
+    try:
+        return str(SpiffeID.parse(value))
+    except InvalidSpiffeID as error:
+        raise Refused(DenyReason.INVALID_CHANGE, str(error)) from None
+
+
+def _under(spiffe_id: str, prefix: str) -> bool:
+    return spiffe_id == prefix or spiffe_id.startswith(f"{prefix}/")
+
+
+def _first(values: Iterable[str], count: int) -> list[str]:
+    return [value for value, _ in zip(values, range(count), strict=False)]
+
+
+def _row(kind: str, value: str) -> dict[str, Any]:
+    shown = {} if kind == "user" else {"value": value}
+    return {"kind": kind, **shown, "target": target_digest(kind, value)}  # type: ignore[arg-type]  # one of TargetKind
+
+
+def _answer(rows: list[dict[str, Any]], revision: int | None = None) -> bytes:
+    return event(ANSWER, Answer(rows=tuple(rows), revision=revision), source=SOURCE)

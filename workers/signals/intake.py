@@ -1,0 +1,182 @@
+"""SETs and points' own signals on their way in: verified, stored exactly as received, then acknowledged.  RFC 8935 section 2.
+
+A SET is stored once, under a subject of its issuer and its `jti`: create-if-absent, for as long as SIGNALS keeps it.  Delivered again
+it is answered as the first time (RFC 8935 section 2.3) and nothing more happens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import structlog
+from weft.digest import sha256
+from weft.spiffeid import InvalidSpiffeID
+
+from schemas.points import SET_DELIVERED, PointSignal, SetAnswer, SetDelivery
+from schemas.reasons import DenyReason
+from schemas.record import Signalled
+from schemas.signals import CAEP, SET_TYP
+from streams.bus import Caller, PublishConflict, Publisher, PublishFailed, event
+from streams.facts_table import FactsTable
+from streams.subjects import SIGNAL, parse_connection_name
+from workers.common import log
+from workers.common.clock import Clock
+from workers.common.recorder import RecordUnavailable
+from workers.common.rpc import Refused
+from workers.signals.receipts import Signer
+from workers.signals.recording import SOURCE, Recording
+from workers.signals.verify import SETRefused, VerifiedSET, verify_set
+
+STREAM = "SIGNALS"
+STORE_DEADLINE_S = 4.0
+POINTS = "weft:points"  # `iss` of what the fabric's own guards say
+NOTICES_A_MINUTE = 60  # of one point
+REFUSALS_RECORDED_A_SECOND = 20
+logger = structlog.get_logger()
+Background = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Intake:
+    """The two ways in."""
+
+    def __init__(
+        self,
+        facts: FactsTable,
+        publisher: Publisher,
+        *,
+        recording: Recording,
+        signer: Signer,
+        clock: Clock,
+        background: Background,
+    ) -> None:
+        self._facts = facts
+        self._publisher = publisher
+        self._recording = recording
+        self._signer = signer
+        self._clock = clock
+        self._background = background  # runs what the answer does not wait for
+        self._refusals = _Rate(REFUSALS_RECORDED_A_SECOND, 1.0)
+        self._notices: dict[str, _Rate] = {}
+
+    async def deliver(self, who: Caller, unverified: str) -> SetAnswer:
+        """A SET, by a person who may bring one or by the edge.  Raises Refused where it is good and could not be stored."""
+        try:
+            self._check_may_bring(who)
+            verified = verify_set(unverified, self._facts.transmitter, now=self._clock.now())
+        except SETRefused as refused:
+            self._note_refusal(who.name, refused, sha256(unverified))
+            return SetAnswer(accepted=False, err=refused.err, description=refused.detail)
+        await self._store(verified, unverified, who.name)
+        return SetAnswer(accepted=True)
+
+    async def notice(self, who: Caller, said: PointSignal, said_id: str) -> int | None:
+        """A guard's own doubt about a token it verified: a SET of ours about that instance, by the same way as anyone else's.
+
+        The sequence of the record where nobody gave the points a voice; none where it was stored as a signal.  Raises Refused.
+        """
+        self._check_serves(who.name, said.tool)
+        if not self._notices.setdefault(who.name, _Rate(NOTICES_A_MINUTE, 60.0)).allows(self._clock.now()):
+            raise Refused(DenyReason.RATE_LIMITED, f"more than {NOTICES_A_MINUTE} signals a minute")
+        jti = sha256(f"{who.name}\0{said_id}")
+        transmitter = self._facts.transmitter(POINTS)
+        if transmitter is None or transmitter.state != "active":
+            return await self._record_notice(who.name, said, jti)
+        unverified = self._signer.sign(SET_TYP, self._claims(said, jti, transmitter.aud))
+        try:
+            verified = verify_set(unverified, self._facts.transmitter, now=self._clock.now())
+        except SETRefused as refused:
+            raise Refused(DenyReason.SET_INVALID, f"{POINTS} is not set up to verify: {refused.detail}") from None
+        await self._store(verified, unverified, who.name)
+        return None
+
+    def _claims(self, said: PointSignal, jti: str, aud: str) -> dict[str, Any]:
+        """CAEP 1.0 section 3.8.  A guard sees one tool's calls: its word is never worth more than medium."""
+        now = int(self._clock.now())
+        level = "MEDIUM" if said.level == "high" else said.level.upper()
+        workload, instance = {"format": "uri", "uri": said.agent}, {"format": "opaque", "id": said.instance}
+        reason = {"principal": "WORKLOAD", "current_level": level, "event_timestamp": now, "initiating_entity": "policy"}
+        return {
+            "iss": POINTS,
+            "aud": aud,
+            "iat": now,
+            "jti": jti,
+            "txn": said.txn,
+            "sub_id": {"format": "complex", "workload": workload, "instance": instance},
+            "events": {f"{CAEP}risk-level-change": {**reason, "reason_admin": {"en": f"{said.tool}: {said.what}"}}},
+        }
+
+    async def _store(self, verified: VerifiedSET, unverified: str, by: str) -> None:
+        iss, jti = verified.claims.iss, verified.claims.jti
+        id_ = "signals:" + sha256(f"{iss}\0{jti}")
+        body = event(SET_DELIVERED, SetDelivery(set=unverified), source=SOURCE, id=id_)
+        try:
+            ack = await self._publisher.publish(
+                STREAM,
+                SIGNAL.at(sha256(iss), sha256(jti)),
+                body,
+                msg_id=id_,
+                expected_last_subject_seq=0,
+                deadline_s=STORE_DEADLINE_S,
+            )
+        except PublishConflict:
+            return  # it was here before
+        except PublishFailed as error:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "SIGNALS did not acknowledge") from error
+        logger.info(log.SIGNAL_STORED, seq=ack.seq, signal_event=verified.event)
+        self._background(self._record(Signalled(iss=iss, jti=jti, event=verified.event, by=by, seq=ack.seq), id_))
+
+    def _check_may_bring(self, who: Caller) -> None:
+        """The SET speaks for itself; who brings it must be allowed to, so that not everyone may try."""
+        if who.account == "EDGE":
+            return
+        person = self._facts.person(who.name) if who.account == "OPERATORS" else None
+        if person is None or person.state != "active" or all(grant.role != "transmitter" for grant in person.roles):
+            raise SETRefused("access_denied", "who brings it holds no role of transmitter")
+
+    def _check_serves(self, point: str, name: str) -> None:
+        tool = self._facts.tool(name)
+        try:
+            _, workload = parse_connection_name(point)
+        except InvalidSpiffeID:
+            raise Refused(DenyReason.CALLER_UNKNOWN, "not the name of a point") from None
+        if tool is None or tool.workload != str(workload):
+            raise Refused(DenyReason.NOT_AUTHORIZED, "the point does not serve this tool")
+
+    def _note_refusal(self, by: str, refused: SETRefused, digest: str) -> None:
+        logger.warning(log.SIGNAL_REFUSED, err=refused.err, detail=refused.detail)
+        if not self._refusals.allows(self._clock.now()):
+            return
+        unknown = refused.err == "invalid_issuer"
+        reason = DenyReason.TRANSMITTER_UNKNOWN if unknown else DenyReason.SET_INVALID
+        said = Signalled(iss=refused.iss, by=by, refused=reason, detail=f"{refused.err}: {refused.detail}")
+        self._background(self._record(said, f"refused\0{by}\0{digest}\0{int(self._clock.now())}"))
+
+    async def _record_notice(self, by: str, said: PointSignal, jti: str) -> int:
+        what = f"{said.level} from the guard of {said.tool} about {said.instance}: {said.what}"
+        signalled = Signalled(iss=POINTS, jti=jti, by=by, refused=DenyReason.TRANSMITTER_UNKNOWN, detail=what)
+        try:
+            return await self._recording.signalled(signalled, jti)
+        except RecordUnavailable as error:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not acknowledge") from error
+
+    async def _record(self, signalled: Signalled, once: str) -> None:
+        try:
+            await self._recording.signalled(signalled, once)
+        except RecordUnavailable:
+            logger.warning(log.RECORD_FAILED, what="signalled")
+
+
+class _Rate:
+    """At most so many within a window."""
+
+    def __init__(self, most: int, window_s: float) -> None:
+        self._window_s = window_s
+        self._seen: deque[float] = deque(maxlen=most)
+
+    def allows(self, now: float) -> bool:
+        if len(self._seen) == self._seen.maxlen and self._seen[0] > now - self._window_s:
+            return False
+        self._seen.append(now)
+        return True
