@@ -1,11 +1,101 @@
-"""The text of `weft explain`, from the rows that audit answers."""
+"""The text of `weft explain`: one paragraph per event of the record, in its order, from the rows that audit answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+from workers.cli.output import clean
+
+Pair = tuple[str, str]
 
 
 def explanation(rows: Sequence[dict[str, Any]]) -> str:
-    """One paragraph per event, in the order of the record."""
-    return "\n\n".join(str(row) for row in rows)
+    """Who asked what, each gate's line, what was issued, the chain, evidence, uses, revocations."""
+    return "\n\n".join(_paragraph(row) for row in rows)
+
+
+def _paragraph(row: dict[str, Any]) -> str:
+    data = row["event"]["data"]
+    head = f"#{row['seq']}  {str(row.get('time', ''))[:23]}  {row['what'].upper()}"
+    pairs = list(_BY_WHAT.get(row["what"], _plainly)(data))
+    return "\n".join([head, *(f"  {name:11} {clean(value)}" for name, value in pairs if value)])
+
+
+def _decided(data: dict[str, Any]) -> Iterator[Pair]:
+    """An issuance or a refusal: both hold what was asked and every gate."""
+    asked, decision = data.get("input") or {}, data.get("decision") or data.get("gateway") or {}
+    yield from _asked(asked, data)
+    yield "reason", str(data.get("reason") or "")
+    yield "detail", str(data.get("detail") or "")
+    for line in decision.get("lines", ()):
+        yield "pass" if line["passed"] else "FAIL", f"{line['gate']:12} {line.get('note', '')}".rstrip()
+    yield from _token(data.get("claims") or {}, data.get("kid"))
+    if decision:
+        yield (
+            "decided at",
+            f"facts revision {decision['facts_revision']}, policy {decision.get('policy_digest') or 'none'}, engine {decision['engine']}",
+        )
+    yield "explanation", str(data.get("explanation") or "")
+
+
+def _asked(asked: dict[str, Any], data: dict[str, Any]) -> Iterator[Pair]:
+    if not asked:
+        yield "caller", str(data.get("caller") or "")
+        return
+    caller, user, parent = asked["caller"], asked.get("user"), asked.get("parent")
+    yield (
+        "agent",
+        f"{caller['id']}  instance {caller['instance']} ({'attested' if caller['attested'] else 'by its key'}, {caller['assurance']})",
+    )
+    yield "for", f"{user['sub']} (by {user['iss']})" if user else ""
+    yield "asked", f"{asked['tool']}: {', '.join(asked['actions'])}, purpose {asked['purpose']}"
+    yield "intent", str(data.get("intent") or "")
+    yield "continues", f"{parent['how']} of {parent['jti']}" if parent else ""
+
+
+def _token(claims: dict[str, Any], kid: object) -> Iterator[Pair]:
+    if not claims:
+        return
+    call = claims["call"]
+    once = ", once" if call.get("single_use") else ""
+    bound = f", bound to {', '.join(call['bound'])}" if call.get("bound") else ""
+    yield (
+        "issued",
+        f"{claims['jti']} for {call['tool']}: {', '.join(call['actions'])}{once}{bound}, {claims['exp'] - claims['iat']} s, key {kid}",
+    )
+    yield "transaction", claims["txn"]
+    past = [f"{actor['sub']} (for {actor['tool']})" for actor in claims.get("act_chain", ())]
+    yield "chain", " -> ".join([*past, claims["act"]["sub"]])
+    for found in claims.get("evidence", ()):
+        yield "evidence", f"{found['tool']} at #{found['seq']}, object {found['object']}"
+
+
+def _used(data: dict[str, Any]) -> Iterator[Pair]:
+    yield "tool", f"{data['tool']} at {data['point']}"
+    yield "by", f"{data['agent']}  instance {data['instance']}"
+    yield "verdict", "accepted" if data["accepted"] else f"refused, {data.get('reason')}"
+    yield "token", data["jti"]
+    yield "outcome", f"{data.get('outcome', 'none')}{', object ' + data['object'] if data.get('object') else ''}"
+
+
+def _revoked(data: dict[str, Any]) -> Iterator[Pair]:
+    yield "entry", f"{data['n']} by {data['by']}, facts revision {data.get('posture_revision', '-')}"
+    yield "hits", ", ".join(data["targets"])
+    yield "cause", data["cause"]
+
+
+def _completed(data: dict[str, Any]) -> Iterator[Pair]:
+    states = [point["state"] for point in data["points"]]
+    yield "entry", f"{data['n']}, {'contained' if data['contained'] else 'NOT CONTAINED'}"
+    yield "points", ", ".join(f"{states.count(state)} {state}" for state in ("confirmed", "expired", "uncontained"))
+    yield "last", f"{data['last_ms']:.1f} ms" if data.get("last_ms") is not None else ""
+
+
+def _plainly(data: dict[str, Any]) -> Iterator[Pair]:
+    for name, value in data.items():
+        if isinstance(value, str | int | float):
+            yield name, str(value)
+
+
+_BY_WHAT = {"issued": _decided, "denied": _decided, "used": _used, "revoked": _revoked, "completed": _completed}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from config.settings import SettingsError
 from workers.cli.common import Commands, command, operator, operators, settings_of
+from workers.cli.edge import readiness
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 from workers.supervisor.roster import ISSUER, WORKERS
@@ -94,15 +95,18 @@ async def run_worker(args: argparse.Namespace, _out: Output) -> int:
 
 
 async def run_status(args: argparse.Namespace, out: Output) -> int:
+    workers = await readiness(settings_of(args))
     async with operator(args) as client:
-        workers, points = await client.query(what="status"), await client.query(what="points")
+        (fabric,), points = (await client.query(what="status")).rows, (await client.query(what="points")).rows
     if out.as_json:
-        out.value({"workers": list(workers.rows), "points": list(points.rows)})
+        out.value({**workers, "fabric": fabric, "points": points})
     else:
-        out.rows(workers.rows, ("worker", "copy_id", "ready", "fresh", "facts", "revocations"), empty="no worker answers")
+        out.rows(workers["workers"], ("worker", "ready", "copies", "fresh", "recorded", "facts", "revocations"))
         out.say("")
-        out.rows(points.rows, ("point", "state", "n", "age_s"), empty="no enforcement point is attached")
-    return Exit.DONE if workers.rows and all(row["ready"] for row in workers.rows) else Exit.REFUSED
+        out.rows(points, ("id", "name", "expires_at"), empty="no enforcement point is attached")
+        counters = ", ".join(f"{name} {fabric[name]}" for name in ("facts", "revocations", "record"))
+        out.say(f"\n{fabric['trust_domain']} ({fabric['mode']}): {counters}")
+    return Exit.DONE if workers["ready"] else Exit.REFUSED
 
 
 async def run_demo(args: argparse.Namespace, _out: Output) -> int:

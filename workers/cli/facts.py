@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from workers.cli.common import Commands, command, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
-BATCH = 1000  # changes the registry takes at once (schemas.commands.Apply)
 KINDS = tuple(kind.value for kind in Kind)
 
 
@@ -25,7 +24,7 @@ def add(commands: Commands) -> None:
     )
     apply.add_argument("-f", "--folder", type=Path, required=True, metavar="DIR")
     apply.add_argument("--plan", action="store_true", help="print the plan and stop")
-    apply.add_argument("--split", action="store_true", help=f"more than {BATCH} changes: ordered batches, each valid by itself")
+    apply.add_argument("--split", action="store_true", help="more than one atomic batch holds: several, in order, each valid by itself")
     apply.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
     apply.add_argument("--reason", default=None, help="goes on record")
     get = operators(command(commands, "get", "The facts of a kind, or one of them.", run_get))
@@ -41,20 +40,33 @@ def add(commands: Commands) -> None:
     can.add_argument("--user", default=None, help="on behalf of")
 
 
-def batches(changes: Sequence[Change], *, split: bool) -> list[Sequence[Change]]:
-    """One batch, or where `split` several in the order given."""
-    if len(changes) <= BATCH:
-        return [changes]
-    if not split:
-        raise Stop(Exit.USAGE, "too_many_changes", f"{len(changes)} changes are more than one atomic batch of {BATCH}: --split")
-    return [changes[at : at + BATCH] for at in range(0, len(changes), BATCH)]
+def batches(changes: Sequence[Change], *, divide: bool) -> tuple[Sequence[Change], ...]:
+    """One batch, or where `divide` several, each valid by itself."""
+    from workers.common.manifest import split
+
+    found = split(changes)
+    if len(found) > 1 and not divide:
+        raise Stop(Exit.USAGE, "too_many_changes", f"{len(changes)} changes are more than one atomic batch: --split makes {len(found)}")
+    return found
 
 
-def show_plan(out: Output, plan: Sequence[PlanLine]) -> None:
+def described(key: str, body: Mapping[str, Any] | None) -> str:
+    """A fact's name for people: relations and parties are keyed by digests."""
+    if body is None:
+        return key
+    if "relation" in body:
+        return f"{body['subject']} {body['relation']} {body['object']}"
+    return str(body.get("iss") or body.get("value") or body.get("name") or body.get("id") or body.get("prefix") or key)
+
+
+def show_plan(out: Output, plan: Sequence[PlanLine], batch: Sequence[Change]) -> None:
     """What would change; what stays is counted."""
-    changing = [line.plain() for line in plan if line.action != "unchanged"]
+    bodies = {(change.kind, change.key): change.body.plain() for change in batch if change.body is not None}
+    changing = [
+        line.plain() | {"fact": described(line.key, bodies.get((line.kind, line.key)))} for line in plan if line.action != "unchanged"
+    ]
     if not out.as_json:
-        out.rows(changing, ("action", "kind", "key", "fields"), empty="nothing changes")
+        out.rows(changing, ("action", "kind", "fact", "fields"), empty="nothing changes")
         out.say(f"{len(changing)} to change, {len(plan) - len(changing)} unchanged")
 
 
@@ -68,9 +80,9 @@ async def run_apply(args: argparse.Namespace, out: Output) -> int:
     revision: int | None = None
     plans: list[dict[str, Any]] = []
     async with operator(args) as client:
-        for batch in batches(changes, split=args.split):
+        for batch in batches(changes, divide=args.split):
             planned = await client.apply(batch, reason=args.reason, plan_only=True)
-            show_plan(out, planned.plan)
+            show_plan(out, planned.plan, batch)
             plans += [line.plain() for line in planned.plan]
             if args.plan or all(line.action == "unchanged" for line in planned.plan):
                 continue
@@ -98,7 +110,8 @@ async def run_get(args: argparse.Namespace, out: Output) -> int:
     if args.key is not None and not rows:
         raise Stop(Exit.REFUSED, "not_found", f"no {args.kind} {args.key}")
     if args.key is None:
-        out.rows(rows, ("key", "revision", "by"))
+        named = [row | {"name": described(row["key"], row["fact"].get("body"))} for row in rows]
+        out.rows(rows if out.as_json else named, ("name", "key", "revision", "by"))
     else:
         out.value(rows[0])
     return Exit.DONE

@@ -12,8 +12,13 @@ from workers.cli.exits import Stop
 MAX_CELL = 72
 
 
+def clean(text: str) -> str:
+    """Control characters of whoever wrote it do not reach the terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def cell(value: object) -> str:
-    """One value in one cell.  Control characters of whoever wrote it do not reach the terminal."""
+    """One value in one cell."""
     if value is None:
         text = "-"
     elif isinstance(value, bool):
@@ -24,7 +29,7 @@ def cell(value: object) -> str:
         text = ", ".join(map(str, value)) or "-"
     else:
         text = json.dumps(value, ensure_ascii=False)
-    text = "".join(c if c.isprintable() else "?" for c in text)
+    text = clean(text)
     return text if len(text) <= MAX_CELL else text[: MAX_CELL - 1] + "…"
 
 

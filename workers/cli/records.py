@@ -44,7 +44,7 @@ def line(row: dict[str, Any]) -> str:
     what = event["type"].removeprefix("org.weft.record.").removesuffix(".v1")
     words = [
         f"{name}={data[name]}"
-        for name in ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n")
+        for name in ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "detail")
         if data.get(name)
     ]
     return f"{row['seq']:>8} {event['time'][:23]:23} {what:12} {' '.join(words)}"
@@ -68,6 +68,6 @@ async def run_verify(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
         verdict = await client.verify()
     differ = verdict["differ"]
-    text = f"{verdict['checked']} decisions computed again, {len(differ)} differ"
-    out.value(verdict, "\n".join([text, *(f"  {row}" for row in differ)]))
+    lines = [f"  #{row['seq']}  {', '.join(row['differs'])}  explanation {row['explanation']}" for row in differ]
+    out.value(verdict, "\n".join([f"{verdict['checked']} decisions computed again, {len(differ)} differ", *lines]))
     return Exit.DONE if not differ else Exit.REFUSED

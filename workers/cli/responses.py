@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 import uuid
 from pathlib import Path
@@ -44,7 +43,7 @@ async def run_revoke(args: argparse.Namespace, out: Output) -> int:
     order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=args.value, agent=args.agent, reason=args.reason)
     async with operator(args) as client:
         answer = await client.revoke(order)
-    out.value(answer, f"revoked {args.kind} {args.value}")
+    out.value(answer.plain(), f"revoked {args.kind} {args.value}")
     return Exit.DONE
 
 
@@ -52,7 +51,7 @@ async def run_lift(args: argparse.Namespace, out: Output) -> int:
     order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=args.value, agent=args.agent, reason=args.reason)
     async with operator(args) as client:
         answer = await client.lift(order)
-    out.value(answer, f"lifted {args.kind} {args.value}")
+    out.value(answer.plain(), f"lifted {args.kind} {args.value}")
     return Exit.DONE
 
 
@@ -96,5 +95,5 @@ async def run_send(args: argparse.Namespace, out: Output) -> int:
         answer = await client.send_set(token)
     if not answer.accepted:
         raise Stop(Exit.REFUSED, answer.err or "refused", answer.description or "")
-    out.value(json.loads(answer.wire()), "accepted")
+    out.value(answer.plain(), "accepted")
     return Exit.DONE
