@@ -10,12 +10,11 @@ import time
 from pathlib import Path
 from string import Template
 
-from workers.common.manifest import load as load_manifest
-from workers.common.operator_client import OperatorClient
-
 from bench.figures import Figure, percentile
 from bench.yardstick import measure
 from config.settings import load
+from workers.common.manifest import load as load_manifest
+from workers.common.operator_client import OperatorClient
 from workers.demo.stage import START_S, Program
 
 HERE = Path(__file__).parent

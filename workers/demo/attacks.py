@@ -8,7 +8,6 @@ from typing import Any
 
 import nats
 import nats.errors
-from streams.bus import event
 from weft.digest import b64u, call_parts, unb64u
 from weft.nkey import KeyPair
 
@@ -17,6 +16,7 @@ from schemas.envelope import CloudEvent
 from schemas.facts import Kind, Tool
 from schemas.invocation import InvocationRequest
 from schemas.minting import MINT, MintAnswer, MintRequest
+from streams.bus import event
 from streams.subjects import INVOKE
 from streams.subjects import MINT as MINT_SUBJECT
 from workers.demo.calls import FRAUD_CHECK, PAY, post
