@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -24,6 +25,7 @@ class Wire(BaseModel):
         return self.model_dump(mode="json", exclude_none=True, by_alias=True)
 
 
+@lru_cache(maxsize=65_536)  # the same few identities stand in every message
 def _spiffe_id(text: str) -> str:
     parsed = SpiffeID.parse(text)
     if len(text.encode()) > MAX_REGISTERED_BYTES:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from faststream import FastStream
 
 from config.settings import Settings
-from schemas.envelope import CloudEvent
 from schemas.minting import MintRequest
 from streams import keys
 from streams.subjects import MINT
@@ -16,7 +13,7 @@ from workers.broker.adapters import RecordHistory, WorkerViews
 from workers.broker.handlers import Handlers
 from workers.broker.mint import Mint
 from workers.broker.signer import TokenSigner
-from workers.common import rpc
+from workers.common.described import describe
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
 from workers.common.verification import Verifier
@@ -28,7 +25,7 @@ def build(settings: Settings) -> FastStream:
     """The application.  Its subscriber consumes once the views are loaded."""
     runtime = Runtime("broker", settings, facts=True, revocations=True, canary=True)
     signer = load_signer(settings)
-    started: list[tuple[Handlers, Recorder]] = []
+    started: list[Recorder] = []
 
     async def start() -> None:
         recorder = Recorder(runtime.publisher)
@@ -41,19 +38,17 @@ def build(settings: Settings) -> FastStream:
             clock=runtime.clock,
             settings=settings,
         )
-        started.append((Handlers(runtime, mint, recorder), recorder))
+        started.append(recorder)
+        await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, mint, recorder).on_mint)
         runtime.detail = lambda: {"in_flight": runtime.in_flight, "kid": signer.kid}
 
     async def stop() -> None:
-        for _, recorder in started:
+        for recorder in started:
             await recorder.close()
 
-    async def on_mint(msg: Any) -> None:
-        await started[0][0].on_mint(msg)
-
-    on_mint.__annotations__["msg"] = CloudEvent[MintRequest]  # for AsyncAPI
-    runtime.broker.subscriber(MINT.filter, queue=QUEUE, decoder=rpc.as_received, no_reply=True, title=MINT.prefix)(on_mint)
-    return runtime.app(start=start, stop=stop)
+    app = runtime.app(start=start, stop=stop)
+    describe(app, MINT, QUEUE, MintRequest)
+    return app
 
 
 def load_signer(settings: Settings) -> TokenSigner:

@@ -15,6 +15,8 @@ def within(mine: Decision, theirs: Decision) -> bool:
     """Nothing in my grant exceeds theirs."""
     if not mine or not theirs or mine.grant is None or theirs.grant is None:
         return False
+    if mine.grant == theirs.grant:
+        return True
     return _grant_within(mine.grant, theirs.grant) and _ceiling_within(mine.grant.ceiling, theirs.grant.ceiling)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 from weft.digest import call_digest
 
@@ -12,13 +14,20 @@ from schemas.reasons import DenyReason
 from schemas.token import MAX_TTL_S, Actor, Call, Confirmation, TokenClaims
 from workers.common.requests import RequestRefused
 
+FreshID = Callable[[], str]
+
+
+def fresh_id() -> str:
+    """122 random bits, RFC 9562 version 4."""
+    return str(uuid4())
+
 
 def build_claims(
-    asked: DecisionInput, decision: Decision, *, settings: Settings, now: int, jti: str, txn: str, intent: str | None
+    asked: DecisionInput, decision: Decision, *, settings: Settings, now: int, fresh_id: FreshID, intent: str | None
 ) -> TokenClaims:
     """What the token says.  Takes the decision that allows it; raises RequestRefused where nothing of its life would be left.
 
-    `jti` and `txn` are fresh; `txn` counts at the root of a transaction alone.  `intent` is the agent's free text, for readers inside
+    `fresh_id` gives the `jti`, and at the root of a transaction its `txn`.  `intent` is the agent's free text, for readers inside
     the trust domain: nothing is decided by it.
     """
     grant = decision.grant
@@ -30,8 +39,8 @@ def build_claims(
         aud=settings.trust_domain if grant.audience == "txn" else grant.resource,
         iat=now,
         exp=_exp(asked, grant, now),
-        jti=jti,
-        txn=txn if parent is None else parent.txn,
+        jti=fresh_id(),
+        txn=fresh_id() if parent is None else parent.txn,
         sub=grant.sub,
         scope=grant.purpose,
         purp=grant.purpose,

@@ -11,8 +11,6 @@ The gateway's word narrows and never widens: forged, it gets nothing that the ag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from uuid import uuid4
 
 from weft.digest import sha256
 
@@ -26,7 +24,7 @@ from schemas.token import MAX_TOKEN_BYTES, SKEW_S, Evidence
 from streams.bus import Malformed, event, parse
 from streams.subjects import RECORD
 from workers.broker.bounds import within
-from workers.broker.claims import build_claims
+from workers.broker.claims import FreshID, build_claims, fresh_id
 from workers.broker.evidence import read_evidence
 from workers.broker.once import Once
 from workers.broker.ports import History, HistoryUnavailable, Record, Views
@@ -40,8 +38,6 @@ from workers.common.verification import Verifier
 
 SOURCE = "/weft/broker"
 VIEW_WAIT_S = 0.2  # design 4, step 4
-
-FreshID = Callable[[], str]
 
 
 class NotAllowed(Exception):
@@ -67,7 +63,7 @@ class Mint:
         signer: TokenSigner,
         clock: Clock,
         settings: Settings,
-        fresh_id: FreshID = lambda: str(uuid4()),
+        fresh_id: FreshID = fresh_id,
     ) -> None:
         self._views = views
         self._verifier = verifier
@@ -100,11 +96,11 @@ class Mint:
             decision,
             settings=self._settings,
             now=int(self._clock.now()),
-            jti=self._fresh_id(),
-            txn=self._fresh_id(),
+            fresh_id=self._fresh_id,
             intent=mint.request.intent,
         )
-        if self._signer.size_of(claims) > MAX_TOKEN_BYTES:
+        payload = claims.wire()
+        if self._signer.size_of(payload) > MAX_TOKEN_BYTES:
             raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
         issued = Issued(
             input=asked,
@@ -116,7 +112,7 @@ class Mint:
             caller=mint.caller,
             intent=mint.request.intent,
         )
-        issued, committed = await self._commit(issued, key, traceparent)  # 9
+        issued, committed = await self._commit(issued, payload, key, traceparent)  # 9
         return _granted(issued, self._signer.issue_token(committed))  # 10
 
     async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Decision]:
@@ -153,14 +149,16 @@ class Mint:
         txn = None if token is None else self._verifier.parent(token, invocation.caller, self._clock.now()).txn
         return await read_evidence(wanted, txn, self._history, self._views.facts)
 
-    async def _commit(self, issued: Issued, key: str, traceparent: str | None) -> tuple[Issued, Committed]:
+    async def _commit(self, issued: Issued, payload: bytes, key: str, traceparent: str | None) -> tuple[Issued, Committed]:
         """Record the issuance; what was issued is what RECORD holds under this request's id, ours or an earlier one's."""
         msg_id = f"broker:{key}"
         subject = RECORD.at("broker", "issued", issued.caller.partition(".")[2])
         body = event(ISSUED, issued, source=SOURCE, id=msg_id, traceparent=traceparent)
         recorded = await self._record.commit(subject, body, msg_id)
-        first = await self._first(recorded.seq, subject, issued) if recorded.duplicate else issued
-        return first, Committed(first.claims, recorded.seq)
+        if not recorded.duplicate:
+            return issued, Committed(payload, recorded.seq)
+        first = await self._first(recorded.seq, subject, issued)
+        return first, Committed(first.claims.wire(), recorded.seq)
 
     async def _first(self, seq: int, subject: str, again: Issued) -> Issued:
         """The earlier record under this id: of the very same request, or there is no answer."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePri
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from weft.digest import b64u, canonical
 
-from schemas.token import TOKEN_ALG, TOKEN_TYP, TokenClaims
+from schemas.token import TOKEN_ALG, TOKEN_TYP
 
 _SIGNATURE_CHARS = 86  # 64 bytes of r and s, base64url
 _ALGORITHM = ECDSA(hashes.SHA256(), deterministic_signing=True)
@@ -24,7 +24,7 @@ _ALGORITHM = ECDSA(hashes.SHA256(), deterministic_signing=True)
 class Committed:
     """Claims that RECORD holds, at `seq`."""
 
-    claims: TokenClaims = field(repr=False)
+    payload: bytes = field(repr=False)
     seq: int
 
 
@@ -36,14 +36,13 @@ class TokenSigner:
         self.kid = kid
         self._header = b64u(canonical({"alg": TOKEN_ALG, "kid": kid, "typ": TOKEN_TYP}))
 
-    def size_of(self, claims: TokenClaims) -> int:
+    def size_of(self, payload: bytes) -> int:
         """How many bytes the token will have."""
-        payload = (len(claims.wire()) * 4 + 2) // 3  # base64url without padding
-        return len(self._header) + 1 + payload + 1 + _SIGNATURE_CHARS
+        return len(self._header) + 1 + (len(payload) * 4 + 2) // 3 + 1 + _SIGNATURE_CHARS  # base64url without padding
 
     def issue_token(self, committed: Committed) -> str:
         """The token, for claims whose record was acknowledged."""
-        signing_input = f"{self._header}.{b64u(committed.claims.wire())}"
+        signing_input = f"{self._header}.{b64u(committed.payload)}"
         r, s = decode_dss_signature(self._private.sign(signing_input.encode(), _ALGORITHM))
         return f"{signing_input}.{b64u(r.to_bytes(32, 'big') + s.to_bytes(32, 'big'))}"
 

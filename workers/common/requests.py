@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
 from pydantic import ValidationError
 from weft.digest import sha256, unb64u
-from weft.nkey import InvalidKey, InvalidSignature, decode_public, verify
+from weft.nkey import InvalidKey, decode_public
 
 from schemas.envelope import CloudEvent
 from schemas.invocation import MAX_REQUEST_BYTES, REQUEST_LIFE_S, REQUEST_TYP, REQUESTED, InvocationRequest, SignedRequest
@@ -78,8 +80,8 @@ def verify_signature(request: UnverifiedRequest, *, nkey: str) -> None:
     if request.nkey != nkey:
         raise RequestRefused(DenyReason.SIGNATURE_INVALID, "kid is not the key of the SVID")
     try:
-        verify(nkey, "U", request.signing_input, request.signature)
-    except (InvalidKey, InvalidSignature):
+        _verify_key(nkey).verify(request.signing_input, request.signature)
+    except (InvalidKey, BadSignatureError, ValueError):  # ValueError: not 64 bytes
         raise RequestRefused(DenyReason.SIGNATURE_INVALID, "the signature does not verify") from None
 
 
@@ -110,10 +112,16 @@ def _header_key(segment: str) -> str:
     if header != {"alg": "EdDSA", "typ": REQUEST_TYP, "kid": kid} or not isinstance(kid, str):
         raise RequestRefused(DenyReason.MALFORMED, "the JOSE header is not the one of a request")
     try:
-        decode_public(kid, "U")
+        _verify_key(kid)
     except InvalidKey:
         raise RequestRefused(DenyReason.MALFORMED, "kid is not a public user nkey") from None
     return kid
+
+
+@lru_cache(maxsize=16_384)
+def _verify_key(nkey: str) -> VerifyKey:
+    """Read once for each agent; raises InvalidKey."""
+    return VerifyKey(decode_public(nkey, "U"))
 
 
 def _decode(segment: str) -> bytes:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from secrets import token_hex
 from typing import Any
 
@@ -30,6 +30,9 @@ import structlog
 from faststream import FastStream
 from faststream.nats import NatsBroker
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NATSError
 
 from config.settings import Settings
 from schemas.health import Health
@@ -94,6 +97,7 @@ class Runtime:
         self._answers_health = answers_health
         self._background = Tasks(self._background_failed)
         self._requests = Tasks(self._request_failed)
+        self._plain: list[Subscription] = []
         self._app: WorkerApp | None = None
         self._stack = AsyncExitStack()
         self._stopping = False
@@ -133,6 +137,10 @@ class Runtime:
     def handle(self, coro: Coroutine[Any, Any, Any], *, name: str = "request") -> asyncio.Task[Any]:
         """Run one request, so that a slow one never blocks the next.  Its failure is logged; at stop it may finish within `GRACE_S`."""
         return self._requests.start(coro, name=name)
+
+    async def subscribe_plain(self, subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
+        """A plain nats-py subscription, for a hot subject (docs/decisions/0005-hot-path.md).  It stops with the others."""
+        self._plain.append(await self.nc.subscribe(subject, queue, cb=cb))
 
     @property
     def in_flight(self) -> int:
@@ -210,6 +218,9 @@ class Runtime:
             await self._revocations.start()
 
     async def _stop_subscribers(self) -> None:
+        for subscription in self._plain:
+            with suppress(NATSError):  # the connection has ended, and the subscription with it
+                await subscription.drain()
         for subscriber in self.broker.subscribers:
             await subscriber.stop()
 

@@ -1,0 +1,148 @@
+"""Gateway and broker without a bus: the small fabric's facts, views that a test sets, RECORD in memory, time that stands still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+from weft.claims import VerifiedToken
+
+from config.settings import Settings
+from schemas.facts import Key
+from schemas.minting import MintAnswer, MintRequest
+from schemas.reasons import DenyReason
+from streams.facts_table import FactsTable
+from tests.support import facts as fact_support
+from tests.support import world
+from tests.support.identities import NOW, Signer
+from tests.support.invocations import AgentSide
+from tests.support.records import FakeRecordStream
+from workers.broker.mint import Mint
+from workers.broker.ports import RecordedEvent
+from workers.broker.signer import TokenSigner
+from workers.common.recorder import Recorder
+from workers.common.verification import Verifier
+from workers.gateway.enforce import Gateway
+
+SETTINGS = Settings(state="/nonexistent")
+
+
+@dataclass
+class FixedClock:
+    """Time is what the test says."""
+
+    at: float = float(NOW)
+
+    def now(self) -> float:
+        return self.at
+
+
+@dataclass
+class FakeViews:
+    """Both workers' views; a revision beyond the table's is reached when `arrives` holds it."""
+
+    facts: FactsTable
+    revocations: int = 3
+    facts_head: int = 0
+    is_fresh: bool = True
+    waited_for: list[int] = field(default_factory=list)
+
+    def fresh(self, now: float) -> bool:
+        return self.is_fresh
+
+    async def reach(self, revision: int, timeout_s: float) -> bool:
+        self.waited_for.append(revision)
+        return self.facts.revision >= revision
+
+
+@dataclass
+class FakeRevocations:
+    """A revocation view that hits what a test names by `jti`."""
+
+    counter: int = 3
+    hit: set[str] = field(default_factory=set)
+
+    def behind(self, token: VerifiedToken) -> bool:
+        return token.rev > self.counter
+
+    def revoked(self, token: VerifiedToken) -> int | None:
+        return self.counter if token.jti in self.hit else None
+
+
+@dataclass
+class FakeHistory:
+    """RECORD, read back."""
+
+    stream: FakeRecordStream
+
+    async def at(self, seq: int) -> RecordedEvent | None:
+        held = self.stream.messages
+        return RecordedEvent(*held[seq - 1]) if 0 < seq <= len(held) else None
+
+
+@dataclass
+class FakeBroker:
+    """Answers as it is told, and keeps what it was asked."""
+
+    answer: MintAnswer | Exception | None = None
+    asked: list[MintRequest] = field(default_factory=list)
+
+    async def mint(self, mint: MintRequest, *, timeout_s: float, traceparent: str | None) -> MintAnswer:
+        self.asked.append(mint)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        assert self.answer is not None
+        return self.answer
+
+
+class HotPath:
+    """Both, over the same world."""
+
+    def __init__(self, changes: dict[str, Any] | None = None) -> None:
+        self.issuer = Signer(kid="dev1")
+        self.signer = TokenSigner(generate_private_key(SECP256R1()), "tokens-1")
+        self.table = world.facts(changes)
+        self.put(self.issuer.fact(assurance="development"), self._token_key())
+        self.clock = FixedClock()
+        self.views = FakeViews(self.table)
+        self.revocations = FakeRevocations()
+        self.stream = FakeRecordStream()
+        self.recorder = Recorder(self.stream, deadline_s=0.2)
+        self.broker = FakeBroker()
+        self.verifier = Verifier(self.table, self.revocations, SETTINGS)
+        self.gateway = Gateway(
+            views=self.views, verifier=self.verifier, broker=self.broker, record=self.recorder, clock=self.clock, settings=SETTINGS
+        )
+        self.mint = self.new_mint()
+
+    def new_mint(self, **changes: Any) -> Mint:
+        """Another broker over the same RECORD."""
+        parts = {
+            "views": self.views,
+            "verifier": self.verifier,
+            "record": self.recorder,
+            "history": FakeHistory(self.stream),
+            "signer": self.signer,
+            "clock": self.clock,
+            "settings": SETTINGS,
+        }
+        return Mint(**{**parts, **changes})
+
+    def put(self, *bodies: Any) -> None:
+        """Facts as the next events."""
+        fact_support.put(self.table, *(body.plain() for body in bodies))
+
+    def agent(self, **options: Any) -> AgentSide:
+        return AgentSide(self.issuer, **options)
+
+    def _token_key(self) -> Key:
+        spare = Signer(kid=self.signer.kid)
+        spare.private = self.signer._private
+        return spare.fact(purpose="tokens")
+
+    async def allowed(self, agent: AgentSide, **changes: Any) -> MintRequest:
+        """What an honest gateway asks the broker for this request."""
+        self.broker.answer = MintAnswer(refused=DenyReason.BROKER_UNAVAILABLE)
+        await self.gateway.invoke(agent.name, agent.body(self.clock.at, **changes), self.clock.at)
+        return self.broker.asked.pop()
