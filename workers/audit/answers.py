@@ -22,7 +22,8 @@ from streams.facts_table import FactsTable
 from workers.audit import facts as facts_questions
 from workers.audit.explain import explain
 from workers.audit.follower import Follower
-from workers.audit.index import Index
+from workers.audit.index import Index, Indexed
+from workers.audit.redaction import redacted
 from workers.audit.verify import DECIDED, verify
 from workers.common.clock import Clock
 from workers.common.roles import holds, scopes_of
@@ -38,6 +39,7 @@ class Answers:
     def __init__(
         self,
         nc: Client,
+        *,
         index: Index,
         follower: Follower,
         facts: FactsTable,
@@ -111,7 +113,7 @@ class Answers:
         if not asked.id:
             raise Refused(DenyReason.MALFORMED, "explain needs an id")
         await self._current()
-        return Answer(rows=tuple(await explain(self._index, asked.id, self._sees(person))))
+        return Answer(rows=tuple(await explain(self._index, asked.id, self._sees(person), self._shown(person))))
 
     async def _replay(self, asked: Query, person: Person) -> Answer:
         await self._current()
@@ -119,8 +121,8 @@ class Answers:
         if not events and asked.wait_s:
             await self._follower.reached(max(self._follower.sequence, asked.after) + 1, asked.wait_s)
             events = await self._index.page(asked.after, asked.limit, asked.types)
-        visible = self._sees(person)
-        rows = tuple({"seq": e.seq, "subject": e.subject, "event": e.event} for e in events if visible(e.scope))
+        visible, shown = self._sees(person), self._shown(person)
+        rows = tuple({"seq": e.seq, "subject": e.subject, "event": shown(e)} for e in events if visible(e.scope))
         return Answer(rows=rows, next=events[-1].seq if events else None)
 
     async def _verify(self, asked: Query, person: Person) -> Answer:
@@ -166,6 +168,11 @@ class Answers:
 
     def _sees(self, person: Person) -> Callable[[str], bool]:
         return lambda scope: holds(person, "auditor", scope)
+
+    def _shown(self, person: Person) -> Callable[[Indexed], dict[str, Any]]:
+        """Persons by name, and others' part of an event, are for auditors of the trust domain."""
+        visible = self._sees(person)
+        return (lambda e: e.event) if visible(self._trust_domain) else (lambda e: redacted(e.event, visible))
 
     def _may_see(self, person: Person, fact: Any) -> bool:
         scopes = scopes_of(fact.body, self._facts, self._settings.trust_domain) if fact.body is not None else {self._trust_domain}

@@ -27,8 +27,8 @@ class Audit:
         revocations = runtime.revocations.view
         self.answers = Answers(
             runtime.nc,
-            index,
-            self.follower,
+            index=index,
+            follower=self.follower,
             facts=runtime.facts.table,
             revocations=lambda: revocations.counter,
             settings=runtime.settings,

@@ -10,20 +10,21 @@ from typing import Any
 
 from schemas import record
 from workers.audit.index import Index, Indexed
+from workers.audit.redaction import Visible
 from workers.audit.references import targets_of
 
-Visible = Callable[[str], bool]  # whether the asker may see events of this scope
+Shown = Callable[[Indexed], dict[str, Any]]  # the event as the asker may see it
 
 
-async def explain(index: Index, identifier: str, visible: Visible) -> list[dict[str, Any]]:
+async def explain(index: Index, identifier: str, visible: Visible, shown: Shown) -> list[dict[str, Any]]:
     """A refusal by its explanation id; anything granted by its transaction, with all that followed."""
     named = [event for event in await index.about("explanation", [identifier]) if visible(event.scope)]
     if named and not any(event.type == record.ISSUED for event in named):
-        return [row(event) for event in named]
+        return [row(event, shown(event)) for event in named]
     txns = {event.data["claims"]["txn"] for event in named} or {identifier}
     events = [event for event in await index.about("txn", txns) if visible(event.scope)]
     events += await _revocations(index, [event for event in events if event.type == record.ISSUED])
-    return [row(event) for event in sorted(events, key=lambda event: event.seq)]
+    return [row(event, shown(event)) for event in sorted(events, key=lambda event: event.seq)]
 
 
 async def _revocations(index: Index, issued: Iterable[Indexed]) -> list[Indexed]:
@@ -36,9 +37,9 @@ async def _revocations(index: Index, issued: Iterable[Indexed]) -> list[Indexed]
     return list(hits.values())
 
 
-def row(event: Indexed) -> dict[str, Any]:
-    """As `weft explain` shows it."""
-    data = event.data
-    shown = {"seq": event.seq, "time": event.event.get("time"), "what": event.type.removeprefix("org.weft.record.").removesuffix(".v1")}
+def row(event: Indexed, seen: dict[str, Any]) -> dict[str, Any]:
+    """As `weft explain` shows it, from what the asker may see of it."""
+    data = seen["data"]
+    shown = {"seq": event.seq, "time": seen.get("time"), "what": event.type.removeprefix("org.weft.record.").removesuffix(".v1")}
     named = {name: data[name] for name in ("reason", "decision", "claims", "explanation") if data.get(name) is not None}
-    return {**shown, **named, "event": event.event}
+    return {**shown, **named, "event": seen}

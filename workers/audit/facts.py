@@ -10,6 +10,7 @@ from weft.feed import RepublishedFeed
 from schemas.commands import Query
 from schemas.decision import Caller, DecisionInput, UserRights
 from schemas.facts import Fact, Kind
+from schemas.invocation import CallParts
 from streams.facts_keys import read_fact, subject_of
 from streams.facts_table import FactsTable
 from streams.subjects import FACT, PUSH_FACT
@@ -31,15 +32,16 @@ async def history(nc: Client, kind: Kind, key: str, after: int, limit: int) -> t
     subject = subject_of(kind, key)
     rows: list[dict[str, Any]] = []
     before: dict[str, Any] = {}
+    written = b""
     stored = await following(nc, "FACTS", subject, 1)
     while stored is not None:
         if len(rows) == limit:
             return rows, rows[-1]["revision"]
         fact = read_fact(kind, key, stored.body)
         now = fact.body.plain() if fact is not None and fact.body is not None else {}
-        if stored.seq > after:
+        if stored.seq > after and stored.body != written:  # the same event twice: the second carried the guard of its batch
             rows.append(_revision(stored.seq, stored.time, fact, before, now))
-        before = now
+        before, written = now, stored.body
         stored = await following(nc, "FACTS", subject, stored.seq + 1)
     return rows, None
 
@@ -72,6 +74,7 @@ def what_if(asked: Query, facts: FactsTable, *, now: int, revocations: int, envi
         tool=asked.tool,
         actions=asked.actions,
         purpose=asked.purpose,
+        call=CallParts(method="POST", path=HYPOTHETICAL, body=HYPOTHETICAL),  # some call: which one, only its guard will look at
         caller=caller,
         user=user,
         environment=environment,

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
+from weft.digest import call_digest
 
 from schemas import record
-from schemas.decision import Decision, Gate
+from schemas.decision import Decision, DecisionInput, Gate, Grant
 from schemas.record import Denied, Issued
 from schemas.token import TokenClaims
 from streams.facts_table import FactsTable
@@ -68,7 +69,7 @@ def _check(event: Indexed, history: History) -> list[str] | None:
     again = decide(recorded.input, history.at(recorded.decision.facts_revision))
     differs = _differences(recorded.decision, again)
     if isinstance(recorded, Issued):
-        differs += _beyond(recorded.claims, again)
+        differs += _beyond(recorded.claims, recorded.input, again)
     return differs
 
 
@@ -78,20 +79,43 @@ def _differences(recorded: Decision, again: Decision) -> list[str]:
     return [name for name in Decision.model_fields if getattr(comparable, name) != getattr(again, name)]
 
 
-def _beyond(claims: TokenClaims, decision: Decision) -> list[str]:
-    """Claims that the decision did not grant."""
+def _beyond(claims: TokenClaims, asked: DecisionInput, decision: Decision) -> list[str]:
+    """Claims that do not follow from what was asked and granted."""
     grant = decision.grant
     if grant is None:
         return ["claims without a grant"]
-    held = {
-        "actions": set(claims.call.actions) <= set(grant.actions),
-        "workload": claims.call.workload == grant.workload,
-        "resource": claims.call.resource == grant.resource,
-        "sub": claims.sub == grant.sub,
-        "scope": claims.scope == grant.purpose,
-        "tctx": claims.tctx == grant.ceiling,
-        "exp": claims.exp - claims.iat <= grant.ttl_s,
-        "bound": claims.call.bound == grant.bound,
-        "single_use": claims.call.single_use == grant.single_use,
-    }
+    held = {**_granted(claims, grant), **_asked(claims, asked), "facts": claims.facts == decision.facts_revision}
     return [f"claims.{name}" for name, holds in held.items() if not holds]
+
+
+def _granted(claims: TokenClaims, grant: Grant) -> dict[str, bool]:
+    call = claims.call
+    return {
+        "actions": set(call.actions) <= set(grant.actions),
+        "workload": call.workload == grant.workload,
+        "resource": call.resource == grant.resource,
+        "bound": call.bound == grant.bound,
+        "single_use": call.single_use == grant.single_use,
+        "sub": claims.sub == grant.sub,
+        "scope": claims.scope == claims.purp == grant.purpose,
+        "tctx": claims.tctx == grant.ceiling,
+        "evidence": claims.evidence == grant.evidence,
+        "act.version": (claims.act.version, claims.act.deployment) == (grant.version, grant.deployment),
+        "exp": claims.exp - claims.iat <= grant.ttl_s,
+    }
+
+
+def _asked(claims: TokenClaims, asked: DecisionInput) -> dict[str, bool]:
+    """Whose token it is, for which call, and what it continues."""
+    caller, parent, call = asked.caller, asked.parent, claims.call
+    digest = call_digest(asked.call.plain(), call.bound) if call.bound and asked.call is not None else None
+    return {
+        "tool": call.tool == asked.tool,
+        "digest": call.digest == digest,
+        "act": (claims.act.sub, claims.act.instance) == (caller.id, caller.instance),
+        "cnf": claims.cnf.jkt == caller.jkt,
+        "rev": claims.rev == asked.revocations,
+        "act_chain": claims.act_chain == (parent.act_chain if parent is not None else ()),
+        "txn": parent is None or claims.txn == parent.txn,
+        "life": all(claims.exp <= end for end in (caller.svid_exp, *(held.exp for held in (parent, asked.user) if held is not None))),
+    }
