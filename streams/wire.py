@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cache
+from secrets import token_hex
 from typing import TypeVar
-from uuid import uuid4
 
 import orjson
 from pydantic import ValidationError
@@ -34,7 +34,7 @@ def event(
     """An event as the body of a message.  Without `id` it gets a fresh one."""
     attributes = {
         "specversion": "1.0",
-        "id": id or uuid4().hex,
+        "id": id or token_hex(16),
         "source": source,
         "type": type_,
         "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),

@@ -72,7 +72,7 @@ def _call(asked: DecisionInput, grant: Grant) -> Call:
     bound = grant.bound
     if bound and asked.call is None:
         raise RequestRefused(DenyReason.MALFORMED, "the tool's record binds the call, and the request names none")
-    digest = call_digest(asked.call.plain(), bound) if bound and asked.call is not None else None
+    digest = call_digest(vars(asked.call), bound) if bound and asked.call is not None else None
     return Call(
         tool=asked.tool,
         workload=grant.workload,

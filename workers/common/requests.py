@@ -134,7 +134,7 @@ def _decode(segment: str) -> bytes:
 def _json_object(raw: bytes) -> dict[str, Any]:
     """A JSON object whose members are named once each, however deep (RFC 7515 section 4 leaves the choice; we refuse)."""
     try:
-        value = json.loads(raw, object_pairs_hook=_once)
+        value = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError):
         raise RequestRefused(DenyReason.MALFORMED, "not JSON, or a member is named twice") from None
     if not isinstance(value, dict):
@@ -147,3 +147,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a member is named twice")
     return members
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)  # `json.loads` would make one for every call

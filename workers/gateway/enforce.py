@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from uuid import uuid4
+from secrets import token_hex
 
 from weft.digest import sha256
 
@@ -53,7 +53,7 @@ class Gateway:
         record: Record,
         clock: Clock,
         settings: Settings,
-        explanations: Explanations = lambda: uuid4().hex,
+        explanations: Explanations = lambda: token_hex(16),
     ) -> None:
         self._views = views
         self._verifier = verifier
