@@ -218,7 +218,7 @@ async def test_a_refusal_may_be_asked_again(hot: HotPath) -> None:
     assert isinstance(await hot.mint.grant(honest), Granted)
 
 
-# --- the record comes first ----------------------------------------------------------------------------------------------------------------
+# --- the record comes first ----------------------------------------------------------------------------------------------------------
 
 
 async def test_no_token_leaves_before_its_record_is_acknowledged(hot: HotPath) -> None:
