@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from nats.aio.client import Client
-from weft.digest import target_digest
+from weft.digest import sha256, target_digest
 from weft.nkey import KeyPair
 
 from schemas.base import Wire
@@ -181,6 +181,20 @@ async def test_a_set_is_stored_as_received_before_it_is_answered_and_once(fabric
     assert [e["data"]["set"] for e in held] == [unverified]
     assert len(responded) == 1
     assert [(s["iss"], s["seq"], s["by"]) for s in signalled] == [(ISS, 1, DOC.public)]
+
+
+async def test_a_set_that_comes_again_after_the_streams_window_is_answered_and_not_stored_again(fabric: Fabric) -> None:
+    """INVARIANT: a SET is acted on once for as long as SIGNALS keeps it, not for as long as the server remembers message ids.
+
+    Broken by leaving it to `Nats-Msg-Id`: two minutes later the same SET would undo what an operator did about it.
+    """
+    signals, jti = await fabric.server.worker("signals"), "set-of-long-ago"
+    unverified = a_set("LOW", jti=jti)
+    body = event(SET_DELIVERED, SetDelivery(set=unverified), source="/weft/signals")
+    await Publisher(signals).publish("SIGNALS", subjects.SIGNAL.at(sha256(ISS), sha256(jti)), body, msg_id="an id the server has forgotten")
+    async with running(build, fabric.server.settings):
+        assert await fabric.send(unverified) == {"accepted": True}
+    assert len(await stored(signals, "SIGNALS", "weft.signal.>")) == 1
 
 
 REFUSED = {
