@@ -21,13 +21,14 @@ from schemas.facts import Cause as PostureCause
 from schemas.facts import Posture, Tool
 from schemas.points import Claim, Failure, Use
 from schemas.record import COMPLETED, REVOKED, USED
-from schemas.revocation import COMPLETE, GENESIS, ORDER, Ack, Complete, Order, Ordered
+from schemas.revocation import COMPLETE, GENESIS, ORDER, Ack, Complete, Order, Ordered, Target
 from streams import keys, subjects
 from streams.bus import Publisher, event, parse
 from tests.support.fabric import FabricServer
 from tests.support.workers import process, running
 from workers.revocation import ledger
 from workers.revocation.app import build, revocation_keys
+from workers.revocation.causes import Cause, of_order
 from workers.revocation.completion import Tracker
 from workers.revocation.ports import Deposed, Fenced
 from workers.revocation.signing import KeySigner
@@ -283,8 +284,6 @@ async def test_a_late_publish_of_an_old_writer_is_rejected(fabric_server: Fabric
 
     Broken by leaving the expected sequence off either of them: two histories would stand under one number.
     """
-    from workers.revocation.causes import of_order
-
     old = await bare_writer(fabric_server)
     await old.take_over()
     new = await bare_writer(fabric_server)
@@ -346,6 +345,36 @@ async def current(guard: Guard) -> bool:
 async def enough(nc: Client, count: int) -> list[dict[str, Any]]:
     found = await entries(nc)
     return found if len(found) >= count else []
+
+
+async def test_what_a_dead_writer_had_in_its_hands_is_taken_up_at_once_and_not_twice(fabric_server: FabricServer) -> None:
+    """INVARIANT: of postures handed to a writer that died, those without an entry get one within the budget, those with one no second.
+
+    Broken by waiting until the consumer delivers them again (5 s), or by not asking the entries themselves.
+    """
+    dead, nc, audit = [await fabric_server.worker(name) for name in ("revocation", "signals", "audit")]
+    done, left = [(await fabric_server.put_facts(posture(f"spiffe://88mph.com/agents/{name}"))).seq for name in ("done", "left")]
+    pull = await dead.jetstream().pull_subscribe_bind("revocation", "FACTS", inbox_prefix=b"_INBOX_revocation.")
+    assert [m.metadata.sequence.stream for m in await pull.fetch(2, timeout=2)] == [done, left]
+    old = await bare_writer(fabric_server)
+    await old.take_over()
+    target = Target(kind="agent", digest=target_digest("agent", "spiffe://88mph.com/agents/done"))
+    cause = Cause(key="an id the server has forgotten", targets=(target,), names=("agent:done",), reason="r", by="b", posture=done)
+    writing = asyncio.create_task(old.run())
+    await old.commit(cause)
+    writing.cancel()
+    await dead.close()
+    async with running(build, fabric_server.settings):
+        found = await eventually(lambda: enough(nc, 2), within_s=BUDGET_S + 0.5)  # and half a second to start
+        await asyncio.sleep(0.2)
+        assert [e["posture"] for e in await entries(nc)] == [e["posture"] for e in found] == [done, left]
+        await eventually(lambda: all_acknowledged(audit), within_s=8.0)
+        assert len(await entries(nc)) == 2
+
+
+async def all_acknowledged(nc: Client) -> bool:
+    """Each posture's reasons are on RECORD, the last thing before its message is acknowledged."""
+    return len(await records(nc, REVOKED)) == 2
 
 
 async def test_a_writer_survives_the_death_of_its_server(fabric_server: FabricServer) -> None:
