@@ -1,8 +1,8 @@
 """One whole fabric for the scenarios of this folder: every worker, admission included, as `weft up` starts them."""
 
 import pytest
-from workers.common.manifest import load as load_manifest
 
+from workers.common.manifest import load as load_manifest
 from workers.demo.report import Report
 from workers.demo.scene import Scene
 from workers.demo.stage import Stage

@@ -1,4 +1,4 @@
-"""Verifies that nats-py and `json` alone are enough: a program that imports nothing of Weft invokes, follows revocations, replays the record."""
+"""Verifies that nats-py and `json` alone are enough: a program that imports nothing of Weft invokes, follows revocations, replays."""
 
 import asyncio
 import json

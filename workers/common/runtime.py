@@ -220,7 +220,7 @@ class Runtime:
     async def _stop_subscribers(self) -> None:
         for subscription in self._plain:
             with suppress(NATSError):  # the connection has ended, and the subscription with it
-                await subscription.drain()
+                await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py leaves it unannotated
         for subscriber in self.broker.subscribers:
             await subscriber.stop()
 

@@ -22,8 +22,8 @@ from streams.subjects import MINT as MINT_SUBJECT
 from workers.demo.calls import FRAUD_CHECK, PAY, post
 from workers.demo.scene import ADVISOR, REFUND, Scene
 
-PAYOUT = {"tool": "payments-processing", "actions": ["payout"], "purpose": "process.refund", "path": "/payouts"}
-PAYROLL = {"tool": "payroll", "actions": ["read"], "purpose": "process.refund", "path": "/salaries"}
+PAYOUT: dict[str, Any] = {"tool": "payments-processing", "actions": ["payout"], "purpose": "process.refund", "path": "/payouts"}
+PAYROLL: dict[str, Any] = {"tool": "payroll", "actions": ["read"], "purpose": "process.refund", "path": "/salaries"}
 
 
 async def attacks(scene: Scene) -> None:
@@ -100,7 +100,7 @@ async def _granted_refund(scene: Scene, user_token: str) -> dict[str, Any]:
     """A fresh, unused token for the refund, with its evidence."""
     advisor = scene.actors["advisor"]
     checked = await advisor.ask("call", **FRAUD_CHECK, body=REFUND, user_token=user_token)
-    options = {"user_token": user_token, "parent": checked["token"], "evidence": [checked["evidence"]]}
+    options: dict[str, Any] = {"user_token": user_token, "parent": checked["token"], "evidence": [checked["evidence"]]}
     return await advisor.ask("invoke", **PAY, body=REFUND, **options)
 
 

@@ -10,8 +10,8 @@ from schemas.facts import Kind, Relation
 from workers.demo.scene import ADVISOR, MARTY, REFUND, RESEARCHER, SEARCH_AGENT, Scene
 from workers.demo.stage import StageError
 
-FRAUD_CHECK = {"tool": "fraud-check", "actions": ["check"], "purpose": "process.refund", "path": "/check"}
-PAY = {"tool": "payments-processing", "actions": ["refund"], "purpose": "process.refund", "path": "/refunds"}
+FRAUD_CHECK: dict[str, Any] = {"tool": "fraud-check", "actions": ["check"], "purpose": "process.refund", "path": "/check"}
+PAY: dict[str, Any] = {"tool": "payments-processing", "actions": ["refund"], "purpose": "process.refund", "path": "/refunds"}
 INTENT = "process refund for order 84729"
 TEAM_OPERATES = Relation(subject="team:refunds", relation="operates", object="toolgroup:payments", actions=("refund", "check"))
 
@@ -79,7 +79,7 @@ async def on_behalf(scene: Scene) -> None:
 
 async def _pay(scene: Scene, checked: dict[str, Any], user_token: str) -> dict[str, Any]:
     evidence = [checked["evidence"]] if checked.get("evidence") else []
-    parent = {"parent": checked["token"]} if "token" in checked else {}
+    parent: dict[str, Any] = {"parent": checked["token"]} if "token" in checked else {}
     return await scene.actors["advisor"].ask("call", **PAY, body=REFUND, user_token=user_token, evidence=evidence, intent=INTENT, **parent)
 
 
@@ -103,7 +103,7 @@ async def delegated(scene: Scene) -> None:
     await stage.launch("spiffe://88mph.com/tools/web-search", "tool.py", "web-search", web, str(stage.ledger("web")), title="web-search")
     await stage.launch(SEARCH_AGENT, "search_agent.py", agent, str(stage.ledger("search-agent")), title="search-agent")
     researcher = scene.actors["researcher"] = await stage.launch(RESEARCHER, "agent.py", title="researcher")
-    ask = {"tool": "search-agent", "actions": ["delegate"], "purpose": "web.search.execute", "path": "/delegate"}
+    ask: dict[str, Any] = {"tool": "search-agent", "actions": ["delegate"], "purpose": "web.search.execute", "path": "/delegate"}
 
     body = {"query": "flux capacitor", "within": scene.broken != 3}
     found = await researcher.ask("call", **ask, body=body)

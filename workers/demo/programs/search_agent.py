@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from weft.asgi import GuardMiddleware
 from weft.connection import Connection
 from weft.guard import Guard
 
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 ROUTES = {("POST", "/delegate"): ("search-agent", ("delegate",))}
 
 
@@ -27,7 +30,7 @@ class SearchAgent:
     def __init__(self, agent: Agent, ledger: Path) -> None:
         self._agent, self._ledger = agent, ledger
 
-    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Any) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         asked = json.loads((await receive())["body"])

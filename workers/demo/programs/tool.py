@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from weft.asgi import GuardMiddleware
 from weft.connection import Connection
 from weft.guard import Guard
 
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 Routes = dict[tuple[str, str], tuple[str, tuple[str, ...]]]
 ROUTES: dict[str, Routes] = {
     "fraud-check": {("POST", "/check"): ("fraud-check", ("check",))},
@@ -46,7 +49,7 @@ class Tool:
     def __init__(self, name: str, ledger: Path) -> None:
         self._name, self._ledger = name, ledger
 
-    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict[str, Any]]], send: Any) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         message = await receive()
