@@ -32,9 +32,9 @@ def compact(header: Any, payload: bytes, sign: Any) -> str:
 class TokenKey:
     """A P-256 key that signs tokens."""
 
-    def __init__(self, kid: str = "t1") -> None:
+    def __init__(self, kid: str = "t1", key: ec.EllipticCurvePrivateKey | None = None) -> None:
         self.kid = kid
-        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._key = key or ec.generate_private_key(ec.SECP256R1())
         self.public = self._key.public_key()
 
     @property
