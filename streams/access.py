@@ -167,7 +167,7 @@ CREDENTIALS: dict[str, Credential] = {
             publish=(*(s.FACT.at(kind) + ".>" for kind in FACT_KINDS_OF_REGISTRY), s.PUSH_TOOL.filter),
             subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
         ),
-        _worker("gateway", publish=(s.MINT.filter,), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
+        _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
         _worker("broker", publish=_direct_get("RECORD"), subscribe=(s.MINT.filter,)),
         _worker(
             "signals",

@@ -55,7 +55,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.push.tool.x",
         "weft.record.registry.x",
     ),
-    "gateway": (*VIEWS, "weft.broker.mint", "weft.record.gateway.x"),
+    "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x"),
     "broker": (*VIEWS, "weft.record.broker.x", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
     "signals": (
         *VIEWS,
