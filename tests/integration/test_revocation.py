@@ -347,6 +347,44 @@ async def enough(nc: Client, count: int) -> list[dict[str, Any]]:
     return found if len(found) >= count else []
 
 
+async def test_a_takeover_forgets_neither_who_waits_nor_what_is_open(fabric_server: FabricServer) -> None:
+    """INVARIANT: an entry that was open when its writer died is completed by the next one, and who asks meanwhile is answered.
+
+    Broken by tracking acknowledgements in the writer alone, or by refusing what comes while nobody writes.
+    """
+    await fabric_server.put_facts(tool())
+    point, agent = await fabric_server.outer("point", POINT), await fabric_server.outer("agent", AGENT_NAME)
+    audit = await fabric_server.worker("audit")
+
+    async def acknowledge(n: int, epoch: int) -> None:
+        await point.publish(subjects.ACK.at(POINT), event("org.weft.point.acked.v1", Ack(n=n, epoch=epoch, at=0.0), source="/test"))
+        await point.flush()
+
+    async with process("revocation", fabric_server.settings) as writer:
+        await eventually(lambda: has_writer(audit))
+        async with running(build, fabric_server.settings) as standby:
+            await acknowledge(0, 0)
+            await eventually(lambda: counted(standby, 1))
+            await fabric_server.put_facts(posture())
+            (entry,) = await eventually(lambda: entries(audit))
+            writer.kill()
+            await writer.wait()
+            asked = time.monotonic()
+            done = await ask(agent, subjects.COMPLETE.at(AGENT_NAME), COMPLETE, Complete(token=Token(fabric_server).text))
+            assert time.monotonic() - asked < 4.5
+            await acknowledge(2, (await entries(audit))[-1]["epoch"])
+            completed = await eventually(lambda: completed_of(audit, 2), within_s=8.0)
+    assert done["data"]["n"] == 2
+    assert [c["n"] for c in completed] == [1, 2]
+    assert completed[0]["points"][0]["state"] == "confirmed"
+    assert entry["n"] == 1
+
+
+async def completed_of(nc: Client, count: int) -> list[dict[str, Any]]:
+    found = await records(nc, COMPLETED)
+    return sorted(found, key=lambda c: c["n"]) if len(found) >= count else []
+
+
 async def test_what_a_dead_writer_had_in_its_hands_is_taken_up_at_once_and_not_twice(fabric_server: FabricServer) -> None:
     """INVARIANT: of postures handed to a writer that died, those without an entry get one within the budget, those with one no second.
 
