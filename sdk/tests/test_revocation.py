@@ -35,6 +35,20 @@ def test_a_beacon_that_matches_makes_it_fresh_and_names_the_head_of_facts():
     assert (view.age(NOW + 2), view.facts_head) == (2, 17)
 
 
+def test_what_is_applied_rests_on_the_posture_that_an_entry_names():
+    """INVARIANT: a view never claims to rest on less than the postures its entries stand for.
+
+    Broken by counting beacons alone: whoever mints between entry and beacon would carry the counter and miss the posture.
+    """
+    writer = Writer()
+    view = view_of(writer)
+    view.apply(beacon_event(writer.beacon(NOW, facts=17)))
+    view.apply_entry(writer.entry(("agent", DOC), posture=23))
+    assert (view.facts_head, view.facts_needed) == (17, 23)
+    view.apply(beacon_event(writer.beacon(NOW + 1, facts=31)))
+    assert view.facts_needed == 31
+
+
 TARGETS = {
     "token": ("token", "j1"),
     "transaction": ("transaction", "t1"),

@@ -85,7 +85,7 @@ async def test_with_the_gateways_own_credential_nothing_is_had_that_the_agent_di
             await (await invoking.connect(agent)).request(subjects.MINT.at(), event(MINT, honest, source="/test"), timeout=0.3)
 
 
-# --- somebody is slow, or gone -------------------------------------------------------------------------------------------------------------
+# --- somebody is slow, or gone --------------------------------------------------------------------------------------------------
 
 
 async def test_without_a_broker_the_refusal_is_typed_and_at_once(invoking: Invoking) -> None:
@@ -149,7 +149,7 @@ async def test_a_gateway_killed_in_mid_call_costs_a_retry_and_never_a_second_tok
     assert [e["type"] for _, e in await invoking.record()].count("org.weft.record.issued.v1") == 1
 
 
-# --- messages of every wrong kind --------------------------------------------------------------------------------------------------------------
+# --- messages of every wrong kind -----------------------------------------------------------------------------------------------
 
 
 async def test_garbage_on_every_subject_is_refused_and_stops_nobody(invoking: Invoking) -> None:
@@ -200,7 +200,7 @@ async def test_nothing_secret_is_in_record_or_log(invoking: Invoking, capfd: pyt
             assert part not in kept
 
 
-# --- too much ---------------------------------------------------------------------------------------------------------------------------------
+# --- too much -------------------------------------------------------------------------------------------------------------------
 
 
 async def test_the_flood_of_one_agent_is_not_anothers(tmp_path: Path) -> None:

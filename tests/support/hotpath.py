@@ -44,7 +44,7 @@ class FakeViews:
 
     facts: FactsTable
     revocations: int = 3
-    facts_head: int = 0
+    facts_needed: int = 0
     is_fresh: bool = True
     waited_for: list[int] = field(default_factory=list)
 

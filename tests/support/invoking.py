@@ -92,7 +92,8 @@ def answer_in(raw: bytes) -> Granted | Refused:
 @asynccontextmanager
 async def process(worker: str, settings: Any) -> AsyncIterator[asyncio.subprocess.Process]:
     """A worker in a process of its own, ready; killed with -9 at the end, or by the test."""
-    Path(settings.state, "fabric.json").write_text(settings.model_dump_json(exclude={"state"}, exclude_defaults=True, exclude_none=True))
+    values = settings.model_dump_json(exclude={"state"}, exclude_defaults=True, exclude_none=True)
+    await asyncio.to_thread(Path(settings.state, "fabric.json").write_text, values)
     read, write = os.pipe()
     command = [sys.executable, "-m", "workers.cli.main", "run", worker, "--dir", str(settings.state), "--ready-fd", str(write)]
     running = await asyncio.create_subprocess_exec(*command, pass_fds=(write,), stdout=asyncio.subprocess.DEVNULL)

@@ -40,9 +40,9 @@ class WorkerViews:
         return self._runtime.facts.table
 
     @property
-    def facts_head(self) -> int:
+    def facts_needed(self) -> int:
         """See ports.Views."""
-        return self._runtime.revocations.view.facts_head
+        return self._runtime.revocations.view.facts_needed
 
     @property
     def revocations(self) -> int:

@@ -138,7 +138,7 @@ class Mint:
         """
         views = self._views
         until = asyncio.get_running_loop().time() + VIEW_WAIT_S
-        while views.facts.revision < (needed := max(wanted, views.facts_head)):
+        while views.facts.revision < (needed := max(wanted, views.facts_needed)):
             if not await views.reach(needed, until - asyncio.get_running_loop().time()):
                 raise RequestRefused(DenyReason.VIEW_BEHIND, "this broker's facts are older than the decision's")
 

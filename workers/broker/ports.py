@@ -43,8 +43,8 @@ class Views(Protocol):
         """The facts at one revision."""
 
     @property
-    def facts_head(self) -> int:
-        """The facts revision below which the revocation view must not be believed: what its entries and beacons name."""
+    def facts_needed(self) -> int:
+        """The facts revision that the revocation view rests on: what its entries and beacons name."""
 
     @property
     def revocations(self) -> int:

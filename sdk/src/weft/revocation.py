@@ -41,6 +41,7 @@ class RevocationView:
         self._early: dict[int, Entry] = {}
         self._hit: dict[str, int] = {}  # target digest to the highest entry that names it
         self._kept: deque[Entry] = deque()
+        self._posture = 0  # the newest facts revision that an applied entry names
         self._newest: Beacon | None = None  # the newest beacon, reached or not
         self._reached: Beacon | None = None  # the newest beacon that matched what is applied
         self.counter = 0  # the last entry applied
@@ -53,6 +54,11 @@ class RevocationView:
     def facts_head(self) -> int:
         """The head of FACTS, as the last beacon that matched names it."""
         return self._reached.facts if self._reached else 0
+
+    @property
+    def facts_needed(self) -> int:
+        """The facts revision that what is applied rests on: who mints at `counter` must know every posture that an entry stands for."""
+        return max(self.facts_head, self._posture)
 
     @property
     def reached_at(self) -> float:
@@ -160,6 +166,7 @@ class RevocationView:
         self.counter, self._head, self.epoch = entry.n, entry.hash, entry.epoch
         self._hashes[entry.n] = entry.hash
         self._kept.append(entry)
+        self._posture = max(self._posture, entry.posture or 0)
         for target in entry.targets:
             self._hit[target] = entry.n
 

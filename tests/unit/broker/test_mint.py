@@ -163,7 +163,7 @@ async def test_a_broker_never_mints_below_what_a_revocation_stands_for(hot: HotP
     Broken by reading the facts before the revocation view's head of them was reached.
     """
     honest = await hot.allowed(hot.agent())
-    hot.views.facts_head = hot.table.revision + 5
+    hot.views.facts_needed = hot.table.revision + 5
     assert await refused(hot, honest) is DenyReason.VIEW_BEHIND
 
 
