@@ -10,6 +10,7 @@ from pathlib import Path
 import jwt
 from weft.nkey import KeyPair
 
+from schemas.commands import Revoke
 from streams.keys import load_or_create
 
 CLIENT = Path(__file__).with_name("plain_client.py")
@@ -51,7 +52,8 @@ async def test_invokes_follows_and_replays(scene):
     assert answer["type"] == "org.weft.invocation.granted.v1", answer
     assert answer["data"]["endpoint"].startswith("http://127.0.0.1:")
 
-    await scene.stage.operator.revoke(kind="transaction", value=answer["data"]["txn"], agent=RESEARCHER, reason="scenario")
+    order = Revoke(id="scenario", kind="transaction", value=answer["data"]["txn"], agent=RESEARCHER, reason="scenario")
+    await scene.stage.operator.revoke(order)
     (entry,) = await finished(follower)
     assert entry["n"] == 1
     assert entry["targets"][0]["kind"] == "transaction"
