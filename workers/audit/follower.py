@@ -7,6 +7,7 @@ A follower needs no consumer on the server, so that every copy of audit has the 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from nats.aio.client import Client
 from weft.feed import RepublishedFeed
@@ -16,6 +17,7 @@ from streams.subjects import PUSH_RECORD, RECORD
 from workers.audit.index import Arrived, Index
 
 BATCH = 500
+LINGER_S = 0.05  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
 STREAM = "RECORD"
 HEAD_S = 2.0
 
@@ -28,6 +30,8 @@ class Follower:
         self._index = index
         self._waiting: asyncio.Queue[Arrived] = asyncio.Queue()
         self._indexed = Watermark(checkpoint)
+        self._asking = 0
+        self._asked = asyncio.Event()
         self._feed = RepublishedFeed(nc, STREAM, RECORD.filter, PUSH_RECORD.filter, self._arrived, start_seq=checkpoint + 1)
 
     @property
@@ -48,9 +52,11 @@ class Follower:
         self._feed.catch_up()
 
     async def run(self) -> None:
-        """Commits what arrives, as much as there is at a time."""
+        """Commits what arrives, as much as there is at a time; at once where somebody waits for it."""
         while True:
             batch = [await self._waiting.get()]
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), LINGER_S)
             while len(batch) < BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             await self._index.add(batch)
@@ -66,9 +72,17 @@ class Follower:
 
     async def reached(self, seq: int, timeout_s: float) -> bool:
         """True once the index holds that sequence."""
-        if self._indexed.value < seq:
-            self._feed.catch_up()
-        return await self._indexed.reached(seq, timeout_s)
+        if self._indexed.value >= seq:
+            return True
+        self._feed.catch_up()
+        self._asking += 1
+        self._asked.set()
+        try:
+            return await self._indexed.reached(seq, timeout_s)
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._asked.clear()
 
     def _arrived(self, seq: int, subject: str, body: bytes) -> None:
         self._waiting.put_nowait(Arrived(seq, subject, body))

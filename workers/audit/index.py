@@ -63,6 +63,7 @@ class Index:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         db = await aiosqlite.connect(path)
         await db.execute("PRAGMA journal_mode = WAL")
+        await db.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes is read from RECORD again
         await db.execute("PRAGMA busy_timeout = 5000")
         async with db.execute("PRAGMA user_version") as cursor:
             row = await cursor.fetchone()
