@@ -1,8 +1,19 @@
 """`python -m bench`: every path beside the bare bus, a table, and `bench/latest.json`.  Under five minutes."""
 
+from __future__ import annotations
+
 import asyncio
 
-from bench import invocation
+import uvloop
+
+from bench import guard, invocation, revocation
 from bench.figures import publish
 
-publish(asyncio.run(invocation.figures()))
+
+async def main() -> None:
+    """Everything, in one run."""
+    publish([*guard.figures(), *await revocation.figures(), *await invocation.figures()])
+
+
+with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+    runner.run(main())
