@@ -1,0 +1,75 @@
+"""The table of rights, as data: what it can and cannot say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from streams import access
+from streams.access import CREDENTIALS, EXPORTS, TEMPLATES, EmptyPermissions, Permissions
+
+
+def test_an_empty_permission_set_cannot_be_made() -> None:
+    """INVARIANT: no credential is without rights, which NATS reads as all rights.
+
+    A default that allows nothing by naming nothing would break it.
+    """
+    for empty in ({}, {"respond": True}, {"publish_deny": ("x",)}, {"publish": ("",)}, {"subscribe": ("x", "")}):
+        with pytest.raises(EmptyPermissions):
+            Permissions(**empty)
+    with pytest.raises(FrozenInstanceError):
+        Permissions(publish=("x",)).publish = ()  # type: ignore[misc]
+
+
+def test_no_side_is_ever_written_empty() -> None:
+    """INVARIANT: every credential and template names, for both sides, what is allowed or that all is denied.
+
+    Leaving out a side without rights would break it: NATS reads that as every subject.
+    """
+    for permissions in (held.permissions for held in (*CREDENTIALS.values(), *TEMPLATES.values())):
+        claims = permissions.claims()
+        for side in (claims["pub"], claims["sub"]):
+            assert side.get("allow") or side == {"deny": [">"]}
+
+
+def test_nobody_holds_a_wildcard_over_everything() -> None:
+    for held in (*CREDENTIALS.values(), *TEMPLATES.values()):
+        for subject in (*held.permissions.publish, *held.permissions.subscribe):
+            assert subject.split(".")[0] not in (">", "*"), held
+            assert subject not in ("weft.>", "$JS.>", "$JS.API.>", "$SYS.>", "_INBOX.>"), held
+
+
+def test_templates_of_outer_accounts_end_in_the_name() -> None:
+    """INVARIANT: an outer connection publishes on subjects of its own name, and reads no message of the fabric that all may not read.
+
+    A template without the name would break it.
+    """
+    for template in TEMPLATES.values():
+        for subject in template.permissions.publish:
+            assert subject.endswith("." + access.NAME) or subject == access.DIRECT_GET_REVOCATIONS
+        assert f"_INBOX.{access.NAME}.>" in template.permissions.subscribe
+        assert not template.permissions.respond
+
+
+def test_only_fabric_exports_and_no_stream_of_names_leaves_it() -> None:
+    """INVARIANT: what leaves FABRIC by itself is revocations, which hold digests, and notices that a tool changed.
+
+    Exporting facts or records would break it.
+    """
+    assert {export.subject for export in EXPORTS if export.type == "stream"} == {"weft.push.revocation.>", "weft.push.tool.>"}
+    assert {export.subject for export in EXPORTS if not export.share} <= {access.DIRECT_GET_REVOCATIONS, "weft.push.revocation.>"}
+    assert all(export.to and "FABRIC" not in export.to and set(export.to) <= set(access.ACCOUNTS) for export in EXPORTS)
+    assert not any({"SYS", "AUTH", "EGRESS"} & set(export.to) for export in EXPORTS)
+
+
+def test_every_template_belongs_to_an_outer_account_and_is_bounded() -> None:
+    assert {template.account for template in TEMPLATES.values()} == set(access.OUTER_ACCOUNTS) == set(access.LIMITS)
+    assert "{{name()}}" in json.dumps(TEMPLATES["agent"].permissions.claims())
+
+
+def test_admissions_system_user_may_cut_and_count_only() -> None:
+    held = CREDENTIALS["admission-sys"].permissions
+    assert held.publish == ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK")
+    assert CREDENTIALS["admission-auth"].permissions.claims()["pub"] == {"deny": [">"]}
