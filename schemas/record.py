@@ -30,8 +30,8 @@ class Issued(Wire):
     """A decision that allowed, and the claims that were signed.  Committed before the token leaves."""
 
     input: DecisionInput
-    gateway: Decision
-    decision: Decision  # the broker's own; it governs
+    gateway: Decision | None = None  # where it is another than the broker's, by its facts or by what it grants
+    decision: Decision  # the broker's own; it governs.  The lines of limits and identity are the gateway's
     claims: TokenClaims
     kid: str
     explanation: str

@@ -37,13 +37,15 @@ def event(
         "id": id or token_hex(16),
         "source": source,
         "type": type_,
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": datetime.now(UTC),
         "datacontenttype": "application/json",
-        "subject": subject,
-        "traceparent": traceparent,
-        "data": orjson.Fragment(data.wire()),
     }
-    return orjson.dumps({name: value for name, value in attributes.items() if value is not None})
+    if subject is not None:
+        attributes["subject"] = subject
+    if traceparent is not None:
+        attributes["traceparent"] = traceparent
+    attributes["data"] = orjson.Fragment(data.wire())
+    return orjson.dumps(attributes, option=orjson.OPT_UTC_Z)  # RFC 3339 with microseconds
 
 
 def parse(model: type[DataT], body: bytes) -> CloudEvent[DataT]:

@@ -6,9 +6,24 @@ NOT compared: endpoint, resource and workload, which are the broker's to read, a
 
 from __future__ import annotations
 
-from schemas.decision import Decision, Grant
+from schemas.decision import Decision, Gate, GateLine, Grant
 from schemas.token import Ceiling
 from workers.common.decision.patterns import covers
+
+
+def agree(mine: Decision, theirs: Decision) -> bool:
+    """The same word over the same facts: there is nothing of the gateway's to record besides."""
+    return (mine.outcome, mine.facts_revision, mine.policy_digest, mine.grant) == (
+        theirs.outcome,
+        theirs.facts_revision,
+        theirs.policy_digest,
+        theirs.grant,
+    )
+
+
+def gateway_lines(theirs: Decision) -> tuple[GateLine, ...]:
+    """The lines of the gates that the gateway alone asks; nothing else of its explanation is taken over."""
+    return tuple(line for line in theirs.lines if line.gate in (Gate.LIMITS, Gate.IDENTITY))
 
 
 def within(mine: Decision, theirs: Decision) -> bool:

@@ -23,14 +23,14 @@ from schemas.record import ISSUED, Issued
 from schemas.token import MAX_TOKEN_BYTES, SKEW_S, Evidence
 from streams.bus import Malformed, event, parse
 from streams.subjects import RECORD
-from workers.broker.bounds import within
+from workers.broker.bounds import agree, gateway_lines, within
 from workers.broker.claims import FreshID, build_claims, fresh_id
 from workers.broker.evidence import read_evidence
 from workers.broker.once import Once
 from workers.broker.ports import History, HistoryUnavailable, Record, Views
 from workers.broker.signer import Committed, TokenSigner
 from workers.common.clock import Clock
-from workers.common.decision import decide
+from workers.common.decision import decide, with_lines
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
 from workers.common.recorder import RecordUnavailable
 from workers.common.requests import RequestRefused, verify_signature
@@ -104,7 +104,7 @@ class Mint:
             raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
         issued = Issued(
             input=asked,
-            gateway=mint.decision,
+            gateway=None if agree(decision, mint.decision) else mint.decision,
             decision=decision,
             claims=claims,
             kid=self._signer.kid,
@@ -124,7 +124,7 @@ class Mint:
         now = self._clock.now()
         about = Circumstances(mint.received_at, self._views.fresh(now), self._views.revocations, self._settings.environment)
         asked = decision_input(invocation, self._verifier, about, now, evidence)
-        decision = decide(asked, self._views.facts)  # 6
+        decision = with_lines(gateway_lines(mint.decision), decide(asked, self._views.facts))  # 6
         if not decision:
             raise NotAllowed(decision.reason or DenyReason.INTERNAL, asked, decision)
         if not within(decision, mint.decision):  # 7

@@ -38,13 +38,13 @@ class Circumstances:
     environment: Mapping[str, str]
 
 
-def read_invocation(carried: InvocationRequest, name: str, verifier: Verifier, now: float) -> Invocation:
+def read_invocation(carried: InvocationRequest, name: str, verifier: Verifier, now: float, *, members_once: bool = True) -> Invocation:
     """The caller by its SVID and its connection's name, and the request: fresh, by that key, for exactly what it carries.
 
     Raises RequestRefused or IdentityRefused.  Does NOT verify the signature.
     """
     caller = verifier.caller(carried.svid, name, now)
-    request = parse_request(carried.request)
+    request = parse_request(carried.request, members_once=members_once)
     if request.nkey != caller.nkey:
         raise RequestRefused(DenyReason.SIGNATURE_INVALID, "kid is not the key of the SVID")
     check_fresh(request.claims, now)

@@ -4,8 +4,9 @@
 3. What the parent token and the person's token are worth.  4. The decision.  5. A refusal is recorded, then answered.  6. For an Allow the
 broker is asked, within the deadline.  7. Its answer is the agent's.
 
-Limits come before all of it and are the handler's.  NOT checked here: the request's signature.  The connection is attested, the broker
-checks the signature before anything is released, and a second check would cost more than all gates together.
+Limits come before all of it and are the handler's.  NOT checked here: the request's signature, and that its payload names no member
+twice.  The connection is attested, the broker checks both before anything is released, and a second check of the signature would
+cost more than all gates together.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Gateway:
         try:
             asked = parse_invocation(body)  # 1
             call.traceparent = asked.traceparent
-            call.read(read_invocation(asked.data, name, self._verifier, received_at))  # 2
+            call.read(read_invocation(asked.data, name, self._verifier, received_at, members_once=False))  # 2
             decision = self._decide(call)  # 3, 4
             if decision:
                 return await self._ask_broker(call, asked.data, decision)  # 6, 7
