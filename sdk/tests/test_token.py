@@ -1,5 +1,6 @@
 """The verifier's numbered steps, each with what it refuses; what it remembers; garbage."""
 
+import contextlib
 import json
 
 import pytest
@@ -243,7 +244,5 @@ def test_a_signed_payload_of_any_shape_is_verified_or_refused(name, value):
         raw = json.dumps(claims() | {name: value})
     except ValueError:
         return
-    try:
+    with contextlib.suppress(TokenRefused):
         assert verify(KEY.sign(raw.encode(errors="surrogatepass"))).targets
-    except TokenRefused:
-        pass
