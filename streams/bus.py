@@ -55,6 +55,20 @@ class InsecureServer(ValueError):
     """A server that is not on this machine, without TLS."""
 
 
+class FabricBroker(NatsBroker):
+    """Closes what it began to connect: nats-py leaves the socket of a start that was refused or interrupted open."""
+
+    async def _connect(self) -> Client:
+        connection = Client()
+        try:
+            await connection.connect(**self._connection_kwargs)
+        except BaseException:
+            await connection.close()
+            raise
+        self.config.connect(connection)
+        return connection
+
+
 def fabric_broker(
     worker: str,
     settings: Settings,
@@ -63,7 +77,7 @@ def fabric_broker(
     reconnected_cb: Callable[[], Awaitable[None]] | None = None,
 ) -> NatsBroker:
     """A worker's broker, on its own credential.  Not connected yet."""
-    return NatsBroker(
+    return FabricBroker(
         security=NatsCredentials.from_file(settings.creds / f"{worker}.creds", ssl_context=tls_context(settings)),
         apply_types=False,
         ack_policy=AckPolicy.MANUAL,

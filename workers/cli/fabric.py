@@ -29,6 +29,7 @@ def add(commands: Commands) -> None:
     worker = command(commands, "run", "Run one worker, until SIGTERM or its end.", run_worker)
     worker.add_argument("worker", choices=(*WORKERS, ISSUER))
     worker.add_argument("--ready-fd", type=int, default=None, help="write one line to this descriptor once ready")
+    worker.add_argument("--life-fd", type=int, default=None, help="stop when this descriptor is closed at its other end")
     worker.add_argument("--alive", type=Path, default=None, metavar="FILE", help="touch this file every second while views are fresh")
     for parser in (up, worker):
         parser.set_defaults(uvloop=True)
@@ -41,6 +42,7 @@ def add(commands: Commands) -> None:
 
 
 async def run_up(args: argparse.Namespace, out: Output) -> int:
+    from workers.supervisor.files import FolderInUse
     from workers.supervisor.up import Options, Trouble, up
 
     def ready(found: dict[str, str]) -> None:
@@ -58,6 +60,8 @@ async def run_up(args: argparse.Namespace, out: Output) -> int:
         await up(options, ready)
     except SettingsError as error:
         raise Stop(Exit.USAGE, "settings", str(error)) from None
+    except FolderInUse as error:
+        raise Stop(Exit.REFUSED, "in_use", str(error)) from None
     except Trouble as error:
         raise Stop(Exit.UNREACHABLE, "not_up", str(error)) from None
     return Exit.DONE
@@ -90,7 +94,7 @@ async def run_bootstrap(args: argparse.Namespace, out: Output) -> int:
 async def run_worker(args: argparse.Namespace, _out: Output) -> int:
     from workers.supervisor.single import run
 
-    ended_by_itself = await run(args.worker, settings_of(args), args.ready_fd, args.alive)
+    ended_by_itself = await run(args.worker, settings_of(args), ready_fd=args.ready_fd, life_fd=args.life_fd, alive=args.alive)
     return Exit.REFUSED if ended_by_itself else Exit.DONE
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import traceback
+from pathlib import Path
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -25,6 +27,14 @@ def scrub(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
         if not isinstance(value, bool | int | float | None) and _CREDENTIAL.search(str(value)):
             line[name] = SCRUBBED
     return line
+
+
+def where(error: BaseException) -> str:
+    """The innermost line of ours that an error came through; its text may quote what was being read, its place does not."""
+    if isinstance(error, BaseExceptionGroup):
+        return where(error.exceptions[0])
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    return f"{'/'.join(Path(frames[-1].filename).parts[-3:])}:{frames[-1].lineno}" if frames else "-"
 
 
 def configure(*, as_json: bool | None = None, level: int = logging.INFO) -> None:

@@ -19,11 +19,12 @@ import structlog
 
 from config.settings import Settings
 from workers.common import log
+from workers.common.logsetup import where
 from workers.supervisor.backoff import Backoff
 from workers.supervisor.life import live
 from workers.supervisor.waiting import first_of
 
-STOP_S = 12.0  # a worker gives requests in flight 5 s and drains its connection
+STOP_S = 12.0  # a worker gives requests in flight 5 s, and drains its connection
 logger = structlog.get_logger()
 
 
@@ -51,7 +52,7 @@ class Keeper(ABC):
             except Exception as error:  # noqa: BLE001  # whatever ended it, the answer is the same: say so, build it anew
                 # No traceback: it may quote what was being read.
                 logger.error(  # noqa: TRY400
-                    log.WORKER_FAILED, worker=self.worker, copy=self.copy, error=type(error).__name__, detail=str(error)[:200]
+                    log.WORKER_FAILED, worker=self.worker, copy=self.copy, error=type(error).__name__, at=where(error)
                 )
             if self._stopping.is_set():
                 return
@@ -87,30 +88,35 @@ class OwnProcess(Keeper):
 
     async def run_once(self) -> None:
         self._ended.clear()
-        read_fd, write_fd = os.pipe()
+        life_read, life_write = os.pipe()  # closed by our end, however we end: then the child ends too
+        ready_read, ready_write = os.pipe()
         try:
-            process = await asyncio.create_subprocess_exec(
+            process = await self._start(life_read, ready_write)
+            watching = asyncio.create_task(self._watch(process, ready_read))
+            try:
+                await first_of(self._stopping, self._ended)
+            finally:
+                await terminate(process)
+                await watching
+        finally:
+            os.close(life_write)
+
+    async def _start(self, life_fd: int, ready_fd: int) -> asyncio.subprocess.Process:
+        fds = (life_fd, ready_fd)
+        words = ("run", self.worker, "--dir", str(self._state), "--life-fd", str(life_fd), "--ready-fd", str(ready_fd))
+        try:
+            return await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
                 "workers.cli.main",
-                "run",
-                self.worker,
-                "--dir",
-                str(self._state),
-                "--ready-fd",
-                str(write_fd),
-                pass_fds=(write_fd,),
+                *words,
+                pass_fds=fds,
                 stdin=asyncio.subprocess.DEVNULL,
                 start_new_session=True,  # a terminal's Ctrl-C reaches the supervisor alone, which stops all in order
             )
         finally:
-            os.close(write_fd)
-        watching = asyncio.create_task(self._watch(process, read_fd))
-        try:
-            await first_of(self._stopping, self._ended)
-        finally:
-            await terminate(process)
-            await watching
+            for descriptor in fds:
+                os.close(descriptor)
 
     async def _watch(self, process: asyncio.subprocess.Process, read_fd: int) -> None:
         """The child writes one line once it is ready, and its end closes the pipe."""

@@ -15,9 +15,14 @@ from workers.supervisor.waiting import stop_signals
 BEAT_S = 1.0
 
 
-async def run(worker: str, settings: Settings, ready_fd: int | None = None, alive: Path | None = None) -> bool:
+async def run(
+    worker: str, settings: Settings, *, ready_fd: int | None = None, life_fd: int | None = None, alive: Path | None = None
+) -> bool:
     """Until a signal, or its end.  True where it ended by itself: whoever started it starts it again."""
     logsetup.configure()
+    stopping = stop_signals()
+    if life_fd is not None:
+        asyncio.get_running_loop().add_reader(life_fd, stopping.set)  # nothing is ever written to it: readable means closed
 
     def on_ready(app: WorkerApp) -> None:
         if ready_fd is not None:
@@ -26,7 +31,7 @@ async def run(worker: str, settings: Settings, ready_fd: int | None = None, aliv
         if alive is not None:
             app.runtime.spawn(beat(app, alive), name="alive")
 
-    return await live(worker, settings, stop_signals(), on_ready)
+    return await live(worker, settings, stopping, on_ready)
 
 
 async def beat(app: WorkerApp, file: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +22,9 @@ from streams.topology import TopologyRefused
 from workers.common import log, logsetup
 from workers.supervisor.backoff import Backoff
 from workers.supervisor.bootstrap import bootstrap
-from workers.supervisor.files import FolderInUse, create_files, owned
-from workers.supervisor.keeper import InProcess, Keeper, OwnProcess
+from workers.supervisor.files import create_files, owned
+from workers.supervisor.keeper import STOP_S, InProcess, Keeper, OwnProcess
+from workers.supervisor.orphan import end_orphan, remember
 from workers.supervisor.roster import ISSUER, WORKERS
 from workers.supervisor.waiting import first_of, free_port, stop_signals
 
@@ -51,11 +52,11 @@ class Trouble(Exception):
 
 
 async def up(options: Options, on_ready: Ready) -> None:
-    """Until SIGTERM or SIGINT.  Raises SettingsError, Trouble."""
+    """Until SIGTERM or SIGINT.  Raises SettingsError, FolderInUse, Trouble."""
     logsetup.configure()
     try:
         await _up(options, on_ready)
-    except (FolderInUse, ServerFailed, TopologyRefused, PublishFailed) as error:
+    except (ServerFailed, TopologyRefused, PublishFailed) as error:
         raise Trouble(str(error)) from None
     except TimeoutError:
         raise Trouble(f"streams and first facts were not written within {BOOTSTRAP_DEADLINE_S:.0f} s") from None
@@ -65,8 +66,10 @@ async def _up(options: Options, on_ready: Ready) -> None:
     stopping = stop_signals()
     with owned(options.state):
         settings = prepare(options)
-        server = Server(settings.state / "nats" / "server.conf", port=options.port)
-        async with server, kept_server(server):
+        conf = settings.state / "nats" / "server.conf"
+        await end_orphan(conf)
+        server = Server(conf, port=options.port)
+        async with server, kept_server(server, conf):
             settings = create_files(options.state, {"servers": (server.url,)})
             async with asyncio.timeout(BOOTSTRAP_DEADLINE_S):
                 await bootstrap(settings)
@@ -83,9 +86,9 @@ def prepare(options: Options) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def kept_server(server: Server) -> AsyncIterator[None]:
+async def kept_server(server: Server, conf: Path) -> AsyncIterator[None]:
     """Starts the server again whenever it ends."""
-    keeping = asyncio.create_task(keep_server(server), name="nats-server")
+    keeping = asyncio.create_task(keep_server(server, conf), name="nats-server")
     try:
         yield
     finally:
@@ -93,12 +96,13 @@ async def kept_server(server: Server) -> AsyncIterator[None]:
         await asyncio.gather(keeping, return_exceptions=True)
 
 
-async def keep_server(server: Server) -> None:
+async def keep_server(server: Server, conf: Path) -> None:
     """Until cancelled."""
     backoff = Backoff()
     loop = asyncio.get_running_loop()
     began = loop.time()
     while True:
+        remember(conf, server.pid)
         await server.ended.wait()
         delay_s = backoff.after(loop.time() - began)
         logger.error(log.SERVER_ENDED, delay_s=round(delay_s, 2))
@@ -110,7 +114,7 @@ async def keep_server(server: Server) -> None:
 
 async def run_workers(settings: Settings, options: Options, stopping: asyncio.Event, on_ready: Ready) -> None:
     """Starts every copy at once, waits until all are ready, says so, and stops them in order."""
-    keepers = [keeper(worker, copy, settings, options) for worker in (ISSUER, *WORKERS) for copy in range(copies_of(worker, options))]
+    keepers = [keeper(worker, copy, settings, options) for worker, copies in roster(settings, options) for copy in range(copies)]
     tasks = {kept: asyncio.create_task(kept.keep(), name=f"{kept.worker}-{kept.copy}") for kept in keepers}
     try:
         await all_ready(keepers, stopping)
@@ -121,7 +125,8 @@ async def run_workers(settings: Settings, options: Options, stopping: asyncio.Ev
     finally:
         for kept in reversed(keepers):
             kept.stop()
-            await asyncio.gather(tasks[kept], return_exceptions=True)
+            with contextlib.suppress(TimeoutError):  # cancelled then
+                await asyncio.wait_for(tasks[kept], 2 * STOP_S + 1)
 
 
 def keeper(worker: str, copy: int, settings: Settings, options: Options) -> Keeper:
@@ -129,9 +134,12 @@ def keeper(worker: str, copy: int, settings: Settings, options: Options) -> Keep
     return OwnProcess(worker, copy, settings.state) if options.processes else InProcess(worker, copy, settings)
 
 
-def copies_of(worker: str, options: Options) -> int:
-    """As many as asked; the development issuer is one: it owns a socket."""
-    return 1 if worker == ISSUER else options.copies
+def roster(settings: Settings, options: Options) -> Iterator[tuple[str, int]]:
+    """Every worker and how many of it.  The development issuer is one, it owns a socket; a production fabric has none."""
+    if settings.mode == "development":
+        yield ISSUER, 1
+    for worker in WORKERS:
+        yield worker, options.copies
 
 
 async def all_ready(keepers: list[Keeper], stopping: asyncio.Event) -> None:
