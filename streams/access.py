@@ -125,13 +125,13 @@ _VIEW_DENY = tuple(
 _VIEW_SUBSCRIBE = (s.PUSH_FACT.filter, s.PUSH_REVOCATION.filter)
 
 
-def _worker(name: str, *, publish: Iterable[str], subscribe: Iterable[str] = ()) -> Credential:
-    """A worker in FABRIC: its own rights, both views, its inbox, its health."""
+def _worker(name: str, *, publish: Iterable[str], subscribe: Iterable[str] = (), record: bool = True) -> Credential:
+    """A worker in FABRIC: its own rights, both views, its inbox, its health; `record`: events of its own in RECORD."""
     return Credential(
         name,
         "FABRIC",
         Permissions(
-            publish=(*publish, s.RECORD.at(name) + ".>", *_VIEW),
+            publish=(*publish, *((s.RECORD.at(name) + ".>",) if record else ()), *_VIEW),
             subscribe=(*subscribe, *_VIEW_SUBSCRIBE, s.HEALTH.at(name), f"{s.worker_inbox(name)}.>"),
             respond=True,
             publish_deny=_VIEW_DENY,
@@ -201,7 +201,7 @@ CREDENTIALS: dict[str, Credential] = {
             subscribe=(s.QUERY.filter, s.PUSH_RECORD.filter),
         ),
         _worker("admission", publish=(), subscribe=(s.CUT.filter,)),
-        _worker("issuer", publish=()),  # the development issuer: it reads who is registered
+        _worker("issuer", publish=(), record=False),  # the development issuer: it reads who is registered
         Credential("admission-auth", "AUTH", _CALLOUT),
         Credential("admission-sys", "SYS", _CUTTER),
         Credential("edge", "EDGE", _EDGE),

@@ -92,6 +92,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.STREAM.INFO.RECORD",
     ),
     "admission": (*VIEWS, "weft.record.admission.x"),
+    "issuer": VIEWS,
     "admission-auth": (),
     "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),
     "edge": ("weft.edge.keys", "weft.set.edge", "weft.health.gateway"),
@@ -117,6 +118,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "revocation": ("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
     "audit": ("weft.query.audit.>", "weft.push.record.>"),
     "admission": ("weft.order.cut",),
+    "issuer": (),
     "admission-auth": ("$SYS.REQ.USER.AUTH",),
     "admission-sys": ("$SYS.ACCOUNT.<AGENTS>.CONNECT", "$SYS.ACCOUNT.<POINTS>.DISCONNECT", "$SYS.ACCOUNT.<OPERATORS>.CONNECT"),
     "edge": (),
@@ -124,7 +126,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "point": ("weft.push.revocation.>", "weft.push.tool.>"),
     "operator": ("weft.push.revocation.>",),
 }
-WORKERS = ("registry", "gateway", "broker", "signals", "revocation", "audit", "admission")
+WORKERS = ("registry", "gateway", "broker", "signals", "revocation", "audit", "admission", "issuer")
 NOBODY_PUBLISHES = (
     *(
         f"weft.{family}.someone.else"

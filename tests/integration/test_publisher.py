@@ -93,7 +93,7 @@ async def test_a_lost_acknowledgement_is_no_alarm(fabric_server: FabricServer) -
 
 
 @pytest.mark.parametrize("expectation", [{"expected_last_subject_seq": 0}, {"expected_last_seq": 4}])
-async def test_a_retry_does_not_conflict_with_itself(fabric_server: FabricServer, expectation: dict[str, int]) -> None:
+async def test_a_retry_does_not_conflict_with_itself(fabric_server: FabricServer, expectation: dict[str, Any]) -> None:
     """INVARIANT: a message that is stored under our id is ours, though its retry no longer meets its expectation.
 
     Believing the second answer would break it: the server checks expectations before ids.

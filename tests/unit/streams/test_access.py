@@ -10,6 +10,8 @@ import pytest
 from streams import access
 from streams.access import CREDENTIALS, EXPORTS, TEMPLATES, EmptyPermissions, Permissions
 
+ALL = [credential.permissions for credential in CREDENTIALS.values()] + [template.permissions for template in TEMPLATES.values()]
+
 
 def test_an_empty_permission_set_cannot_be_made() -> None:
     """INVARIANT: no credential is without rights, which NATS reads as all rights.
@@ -28,17 +30,17 @@ def test_no_side_is_ever_written_empty() -> None:
 
     Leaving out a side without rights would break it: NATS reads that as every subject.
     """
-    for permissions in (held.permissions for held in (*CREDENTIALS.values(), *TEMPLATES.values())):
+    for permissions in ALL:
         claims = permissions.claims()
         for side in (claims["pub"], claims["sub"]):
             assert side.get("allow") or side == {"deny": [">"]}
 
 
 def test_nobody_holds_a_wildcard_over_everything() -> None:
-    for held in (*CREDENTIALS.values(), *TEMPLATES.values()):
-        for subject in (*held.permissions.publish, *held.permissions.subscribe):
-            assert subject.split(".")[0] not in (">", "*"), held
-            assert subject not in ("weft.>", "$JS.>", "$JS.API.>", "$SYS.>", "_INBOX.>"), held
+    for permissions in ALL:
+        for subject in (*permissions.publish, *permissions.subscribe):
+            assert subject.split(".")[0] not in (">", "*")
+            assert subject not in ("weft.>", "$JS.>", "$JS.API.>", "$SYS.>", "_INBOX.>")
 
 
 def test_templates_of_outer_accounts_end_in_the_name() -> None:
