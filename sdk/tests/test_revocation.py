@@ -6,7 +6,7 @@ import pytest
 from weft.digest import target_digest
 from weft.errors import InvalidRevocation, UnknownKey
 from weft.revocation import AHEAD_S, KEEP_S, RevocationView
-from weft.token import verify_token
+from weft.token import MAX_TTL_S, SKEW_S, verify_token
 
 from tests.support.signed import ADVISOR, INSTANCE, NOW, TokenKey, Writer, beacon_event, claims, entry_event
 
@@ -120,6 +120,16 @@ def test_a_beacon_beyond_what_is_applied_makes_nothing_fresh_until_the_hole_is_c
     assert view.age(NOW) == 0
 
 
+def test_a_beacon_of_less_than_is_applied_makes_nothing_fresh():
+    writer = Writer()
+    view = view_of(writer)
+    view.apply_entry(writer.entry(("user", "a")))
+    early = writer.beacon(NOW)
+    view.apply_entry(writer.entry(("user", "b")))
+    view.apply_beacon(early)
+    assert (view.age(NOW), view.poisoned) == (math.inf, None)
+
+
 def test_an_older_beacon_makes_nothing_younger():
     writer = Writer()
     view = view_of(writer)
@@ -186,6 +196,18 @@ def test_the_floor_alone_is_not_enough_without_the_entry_that_stands_on_it():
     view = view_of(writer)
     view.apply_beacon(writer.beacon(NOW))
     assert (view.counter, view.age(NOW)) == (0, math.inf)
+
+
+def test_an_entry_counts_as_long_as_any_token_that_it_hits_lives():
+    """INVARIANT: what is dropped from a view can hit no live token any more.
+
+    A retention shorter than the longest token and its skew would break it.
+    """
+    writer = Writer()
+    view = view_of(writer)
+    view.apply_entry(writer.entry(("user", "marty")))
+    view.apply_beacon(writer.beacon(NOW + MAX_TTL_S + SKEW_S))
+    assert view.revoked(token(exp=NOW + MAX_TTL_S)) == 1
 
 
 def test_entries_that_no_token_can_outlive_are_dropped():
@@ -314,9 +336,26 @@ def history_that_went_back(view, writer, key):
     view.apply_beacon(restored.beacon(NOW + 1))
 
 
+def history_that_lost_its_end(view, writer, key):
+    view.apply_entry(writer.entry(("user", "a")))
+    restored = Writer(key=key)
+    restored.n, restored.head, restored.epoch = writer.n, writer.head, 2
+    view.apply_entry(writer.entry(("user", "b")))
+    view.apply_beacon(restored.beacon(NOW))
+
+
 @pytest.mark.parametrize(
     "happens",
-    [two_entries, two_early_entries, broken_chain, another_head, two_heads, lower_epoch_in_the_chain, history_that_went_back],
+    [
+        history_that_lost_its_end,
+        two_entries,
+        two_early_entries,
+        broken_chain,
+        another_head,
+        two_heads,
+        lower_epoch_in_the_chain,
+        history_that_went_back,
+    ],
 )
 def test_equivocation_poisons_the_view_for_good(happens):
     """INVARIANT: a writer's key that tells two stories is believed in neither, for as long as the process lives.
