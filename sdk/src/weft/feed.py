@@ -97,6 +97,8 @@ class RepublishedFeed:
     # --- live -----------------------------------------------------------------------------------------------------------------
 
     async def _on_push(self, msg: Msg) -> None:
+        if not msg.subject.startswith(self._push.removesuffix(">")):
+            return  # sent by a consumer that somebody pointed here: it bears its stored subject, and headers of its publisher's choice
         headers = msg.headers or {}
         try:
             sequence, subject = int(headers["Nats-Sequence"]), headers["Nats-Subject"]
