@@ -34,6 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
+        listener.listen(CONNECTIONS)  # from here on nobody is turned away: the kernel holds them until uvicorn accepts
         listener.setblocking(False)  # noqa: FBT003 - its only argument
     except OSError:
         listener.close()
