@@ -1,4 +1,4 @@
-"""Loading the facts: the last message of every subject, by a short-lived push consumer.  JetStream, ADR-15 and nats-notes 2.4.
+"""Loading the facts: the last message of every subject, by a short-lived push consumer.  JetStream, ADR-15.
 
 nats-py's own ordered consumer loses messages in silence, so this one counts: consumer sequences must follow each other without a
 hole, and the load is done when the server says that none is pending.  What came meanwhile, the feed fetches (streams.facts).

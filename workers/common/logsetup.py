@@ -54,5 +54,5 @@ def configure(*, as_json: bool | None = None, level: int = logging.INFO) -> None
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # Libraries keep to themselves: their lines may quote what they were given (faststream-notes 3.11).
+    # Libraries keep to themselves: their lines may quote what they were given.
     logging.getLogger().addHandler(logging.NullHandler())
