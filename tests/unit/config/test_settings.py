@@ -74,13 +74,24 @@ def test_an_error_quotes_no_value(tmp_path):
 
 
 def test_tls_beyond_loopback_is_accepted(tmp_path):
-    settings = Settings(state=tmp_path, servers=("tls://nats-1:4222",), edge_host="0.0.0.0", edge_cert=tmp_path / "c", edge_key=tmp_path / "k")
+    settings = Settings(
+        state=tmp_path, servers=("tls://nats-1:4222",), edge_host="0.0.0.0", edge_cert=tmp_path / "c", edge_key=tmp_path / "k"
+    )
     assert settings.servers == ("tls://nats-1:4222",)
 
 
 @pytest.mark.parametrize(
     ("host", "is_loopback"),
-    [("127.0.0.1", True), ("127.8.8.8", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False), ("10.1.1.1", False), ("a.localhost", False)],
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("10.1.1.1", False),
+        ("a.localhost", False),
+    ],
 )
 def test_loopback(host, is_loopback):
     assert loopback(host) is is_loopback
