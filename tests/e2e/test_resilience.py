@@ -1,0 +1,174 @@
+"""Verifies that the fabric outlives what kills its parts: the server, one copy of a worker, under load, with nothing restarted by hand."""
+
+import asyncio
+import os
+import signal
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import pytest
+
+from schemas.commands import Revoke
+from streams.server import Server
+from tests.support.invoking import process
+from workers.common.manifest import load as load_manifest
+from workers.common.operator_client import OperatorClient
+from workers.demo.calls import FRAUD_CHECK, post
+from workers.demo.report import Report
+from workers.demo.scene import ADVISOR, REFUND, Scene
+from workers.demo.stage import Stage
+from workers.supervisor.bootstrap import bootstrap
+from workers.supervisor.files import create_files
+from workers.supervisor.keeper import InProcess
+from workers.supervisor.roster import ISSUER, WORKERS
+
+BODY = b'{"order":"84729","amount":"120.00"}'
+KILLED = ("revocation", "broker", "gateway")  # the order in which they can become ready
+
+
+class OwnStage(Stage):
+    """A stage whose server the test holds; `doubled` workers run as two processes each, the others once, in this process."""
+
+    def __init__(self, folder, doubled=()):
+        super().__init__(folder)
+        self.doubled, self.victims = doubled, {}
+
+    async def _up(self, stack):
+        create_files(self.state, {})
+        self.server = Server(self.state / "nats" / "server.conf")
+        await self.server.start()
+        stack.push_async_callback(self._stop_server)
+        self.settings = create_files(self.state, {"servers": (self.server.url,)})
+        await bootstrap(self.settings)
+        await self._start_workers(stack)
+        self.operator = await stack.enter_async_context(self.person())
+
+    async def _stop_server(self):
+        await self.server.stop()
+
+    def person(self):
+        return OperatorClient(self.settings, (self.state / "operators" / "operator.seed").read_text().strip())
+
+    async def _start_workers(self, stack):
+        names = [name for name in (ISSUER, *WORKERS) if name != "edge" and name not in self.doubled]
+        keepers = [InProcess(name, 0, self.settings) for name in names]
+        tasks = [asyncio.create_task(keeper.keep()) for keeper in keepers]
+
+        async def stop():
+            for keeper in keepers:
+                keeper.stop()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+        stack.push_async_callback(stop)
+        for name in self.doubled:
+            copies = [await stack.enter_async_context(process(name, self.settings)) for _ in range(2)]
+            self.victims[name] = copies[0]
+        async with asyncio.timeout(30):
+            await asyncio.gather(*(keeper.ready.wait() for keeper in keepers))
+
+
+class Load:
+    """An advisor that asks for one call after the other; every answer is kept, and those to come can be awaited."""
+
+    def __init__(self, scene, advisor):
+        self.scene, self.advisor = scene, advisor
+        self.answers, self.came = [], asyncio.Queue()
+        self.user_token = scene.user_token()
+
+    async def __aenter__(self):
+        self._asking = asyncio.create_task(self._ask())
+        return self
+
+    async def __aexit__(self, *_):
+        self._asking.cancel()
+        await asyncio.gather(self._asking, return_exceptions=True)
+
+    async def _ask(self):
+        while True:
+            answer = await self.advisor.ask("invoke", **FRAUD_CHECK, body=REFUND, user_token=self.user_token)
+            self.answers.append(answer)
+            self.came.put_nowait(answer)
+
+    async def grants(self, count, within_s=25):
+        """The next so many that were asked for from now on."""
+        while not self.came.empty():
+            self.came.get_nowait()
+        await self.came.get()  # it may have been in flight
+        async with asyncio.timeout(within_s):
+            while count:
+                answer = await self.came.get()
+                count -= answer.get("granted", False)
+        return answer
+
+    def codes(self):
+        return Counter("granted" if answer.get("granted") else answer.get("code", str(answer)) for answer in self.answers)
+
+
+async def acted(stack, tmp_path, doubled=()):
+    stage = await stack.enter_async_context(OwnStage(tmp_path, doubled))
+    scene = Scene(stage, Report())
+    await stage.operator.apply(load_manifest(stage.manifest()), reason="scenario")
+    await scene.put(*scene.outsiders(), reason="scenario")
+    fraud = ("fraud-check", str(stage.ports["fraud"]), str(stage.ledger("fraud")))
+    await stage.launch("spiffe://88mph.com/tools/fraud", "tool.py", *fraud, title="fraud")
+    return scene, await stage.launch(ADVISOR, "agent.py", title="advisor")
+
+
+async def until_answered(scene, token, wanted, within_s):
+    """Until the guard answers so; its view ages by time alone, so there is no event."""
+    url, until = f"http://127.0.0.1:{scene.stage.ports['fraud']}/check", time.monotonic() + within_s
+    while (answer := await post(url, token, BODY))[0] not in wanted:
+        assert time.monotonic() < until, answer
+        await asyncio.sleep(0.1)
+    return answer
+
+
+@pytest.mark.timeout(80)
+async def test_a_killed_server_loses_no_grant_and_guards_refuse_until_it_is_back(tmp_path):
+    """INVARIANT: every grant an agent received is in RECORD, also over a server killed with -9; guards refuse in the meantime.
+
+    A token that leaves before its record is acknowledged, an acknowledgement before the disk, or a guard that serves on with an old
+    view would break it.
+    """
+    async with AsyncExitStack() as stack:
+        scene, advisor = await acted(stack, tmp_path)
+        async with Load(scene, advisor) as load:
+            granted = await load.grants(20)
+            assert (await until_answered(scene, granted["token"], {200}, 3))[0] == 200
+            await scene.stage.server.kill()
+            refused = await until_answered(scene, granted["token"], {503}, 4.5)
+            assert "view_stale" in str(refused[1])
+            await scene.stage.server.start()
+            after = await load.grants(20)
+            await until_answered(scene, after["token"], {200}, 10)
+        assert set(load.codes()) <= {"granted", "unavailable"}, load.codes()
+        missing = {answer["explanation"] for answer in load.answers if answer.get("granted")}
+        async with scene.stage.person() as operator:
+            after = 0
+            while after is not None:
+                page = await operator.query(what="replay", after=after, limit=20, types=("org.weft.record.issued.v1",))
+                missing -= {row["event"]["data"]["explanation"] for row in page.rows}
+                after = page.next
+        assert not missing
+
+
+@pytest.mark.timeout(80)
+async def test_a_killed_copy_of_each_worker_is_not_missed(tmp_path):
+    """INVARIANT: with two of gateway, broker and revocation, one of each killed with -9 costs no call and no revocation.
+
+    State that only one copy holds, a queue group that waits for the dead, or a standby that does not take over would break it.
+    """
+    async with AsyncExitStack() as stack:
+        scene, advisor = await acted(stack, tmp_path, doubled=KILLED)
+        async with Load(scene, advisor) as load:
+            await load.grants(10)
+            for name in KILLED:
+                os.kill(scene.stage.victims[name].pid, signal.SIGKILL)
+                await scene.stage.victims[name].wait()
+                granted = await load.grants(10)
+            await until_answered(scene, granted["token"], {200}, 5)
+            order = Revoke(id="scenario", kind="transaction", value=granted["txn"], agent=ADVISOR, reason="scenario")
+            await scene.stage.operator.revoke(order)
+            await until_answered(scene, granted["token"], {401, 403}, 5)
+        assert set(load.codes()) <= {"granted", "unavailable"}, load.codes()
