@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 from nats.aio.client import Client
 from weft.digest import unb64u
-from weft.errors import InvalidRevocation
+from weft.errors import InvalidRevocation, UnknownKey
 from weft.feed import RepublishedFeed
 from weft.revocation import RevocationView
 
@@ -78,6 +78,8 @@ class Revocations:
     def _on_message(self, sequence: int, _subject: str, body: bytes) -> None:
         try:
             self.view.apply(body)
+        except UnknownKey:
+            raise  # its key's fact is on the way: the feed stands still and tries again
         except InvalidRevocation as refused:  # the chain shows what it leaves out: the next beacon does not match, nothing is fresh
             logger.warning(log.REVOCATION_REFUSED, sequence=sequence, detail=str(refused))
             return
