@@ -77,6 +77,7 @@ async def test_with_the_gateways_own_credential_nothing_is_had_that_the_agent_di
     }
     nc = await invoking.server.worker("gateway")
     async with invoking.workers("revocation", "broker"):
+        honest = honest.model_copy(update={"received_at": int(time.time()), "deadline": time.time() + 4})
         for reason, lie in lies.items():
             answer = await ask_broker(nc, honest.model_copy(update={"request": honest.request.model_copy(update=lie)}))
             assert (answer.granted, answer.refused) == (None, reason)
@@ -139,7 +140,9 @@ async def test_a_gateway_killed_in_mid_call_costs_a_retry_and_never_a_second_tok
         await subscription.unsubscribe()
         await silent.flush()
         async with invoking.workers("broker"), invoking.workers("broker"):
-            lost = await ask_broker(await invoking.server.worker("gateway"), parse(MintRequest, asked.data).data)
+            late = {"received_at": int(time.time()), "deadline": time.time() + 4}  # as if it had been asked only now
+            mint = parse(MintRequest, asked.data).data.model_copy(update=late)
+            lost = await ask_broker(await invoking.server.worker("gateway"), mint)
             async with invoking.workers("gateway"):
                 again = await invoking.send(nc, agent, body)
         await asyncio.gather(asking, return_exceptions=True)
