@@ -146,8 +146,8 @@ async def test_a_killed_server_loses_no_grant_and_guards_refuse_until_it_is_back
         missing = {answer["explanation"] for answer in load.answers if answer.get("granted")}
         async with scene.stage.person() as operator:
             after = 0
-            while after is not None:
-                page = await operator.query(what="replay", after=after, limit=20, types=("org.weft.record.issued.v1",))
+            while missing and after is not None:
+                page = await operator.query(what="replay", after=after, limit=20, types=("org.weft.record.issued.v1",), wait_s=5)
                 missing -= {row["event"]["data"]["explanation"] for row in page.rows}
                 after = page.next
         assert not missing
