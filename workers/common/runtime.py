@@ -11,8 +11,8 @@
         return runtime.app(start=start, stop=None)
 
 FastStream subscribers are declared on `runtime.broker` inside `build` and begin to consume after `start` returned.  The order is
-connect, views, `start`, FastStream subscribers.  Stopping is the reverse: no new messages, requests in flight finish, `stop`, spawned
-tasks, views, and the connection drains.
+connect, views, `start`, FastStream subscribers.  Stopping is the reverse: no new messages, requests in flight finish,
+spawned tasks are cancelled, `stop`, views, and the connection drains.
 
 A worker *ends* when its connection closes for good, a spawned task fails, or it calls `fail`; `WorkerApp.ended` tells its supervisor,
 which builds it anew (design 8).  Nothing here decides anything; views that are not fresh are the caller's to refuse by.
@@ -147,6 +147,7 @@ class Runtime:
     async def subscribe_plain(self, subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
         """A plain nats-py subscription, for a hot subject (docs/decisions/0005-hot-path.md).  It stops with the others."""
         self._plain.append(await self.nc.subscribe(subject, queue, cb=cb))
+        await self.nc.flush()  # from here on the server knows of it
 
     @property
     def in_flight(self) -> int:
@@ -176,7 +177,7 @@ class Runtime:
         self._app.end()
 
     def app(self, start: Step | None = None, stop: Step | None = None) -> WorkerApp:
-        """The application.  `stop` runs while the connection still lives, after nobody can reach the worker any more."""
+        """The application.  `stop` runs while the connection still lives, after everything that uses the worker's parts has ended."""
 
         @asynccontextmanager
         async def lifespan() -> AsyncIterator[None]:
@@ -203,11 +204,12 @@ class Runtime:
             self._canary = Canary(self.publisher, self.worker)
         async with asyncio.timeout(LOAD_DEADLINE_S):
             await self._start_views(stack)
-        stack.push_async_callback(self._background.close)
+        stack.push_async_callback(self._background.close)  # for what `start` spawned before it failed
         if start is not None:
             await start()
         if stop is not None:
             stack.push_async_callback(stop)
+        stack.push_async_callback(self._background.close)  # before `stop` closes what these tasks use
         stack.push_async_callback(self._requests.close, GRACE_S)
         stack.push_async_callback(self._stop_subscribers)
         self.log.info(log.WORKER_STARTED)
