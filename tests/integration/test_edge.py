@@ -34,7 +34,7 @@ def placed(fabric_server, **changes) -> Settings:
 async def until(http, path, status):
     """The answer, once it has this status: the edge shares a verdict for a second, so at most a few questions."""
     async with asyncio.timeout(15):
-        while (answer := await http.get(path)).status_code != status:
+        while (answer := await http.get(path)).status_code != status:  # noqa: ASYNC110 - HTTP has no event to wait for
             await asyncio.sleep(SHARED_S / 2)
     return answer
 
@@ -79,7 +79,7 @@ async def test_the_keys_are_those_of_the_facts(fabric_server):
         compromised = Key(purpose="tokens", kid=tokens.kid, jwk=tokens.jwk, trust_domain=settings.trust_domain, state="compromised")
         await fabric_server.put_facts(compromised)
         async with asyncio.timeout(15):
-            while (await http.get("/.well-known/jwks.json")).json()["keys"]:
+            while (await http.get("/.well-known/jwks.json")).json()["keys"]:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.5)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import orjson
 from nats.aio.client import Client
 
 from config.settings import Settings
@@ -30,6 +31,7 @@ from workers.common.roles import holds, scopes_of
 from workers.common.rpc import Refused
 
 SOURCE = "/weft/audit"
+PAGE_BYTES = 200_000  # of rows in one answer; the server's max_payload is 256 KiB
 BEHIND = "the index is behind RECORD; ask again"
 
 
@@ -122,8 +124,16 @@ class Answers:
             await self._follower.reached(max(self._follower.sequence, asked.after) + 1, asked.wait_s)
             events = await self._index.page(asked.after, asked.limit, asked.types)
         visible, shown = self._sees(person), self._shown(person)
-        rows = tuple({"seq": e.seq, "subject": e.subject, "event": shown(e)} for e in events if visible(e.scope))
-        return Answer(rows=rows, next=events[-1].seq if events else None)
+        rows: list[dict[str, Any]] = []
+        last, left = None, PAGE_BYTES
+        for e in events:
+            row = {"seq": e.seq, "subject": e.subject, "event": shown(e)} if visible(e.scope) else None
+            left -= len(orjson.dumps(row))
+            if left < 0 and last is not None:
+                break
+            last = e.seq
+            rows += [row] if row is not None else []
+        return Answer(rows=tuple(rows), next=last)
 
     async def _verify(self, asked: Query, person: Person) -> Answer:
         if not self._sees(person)(self._trust_domain):
