@@ -31,6 +31,7 @@ REQUEST_TYP = "weft-request+jwt"
 REQUESTED = "org.weft.invocation.requested.v1"
 GRANTED = "org.weft.invocation.granted.v1"
 TOOLS_ASKED = "org.weft.tools.asked.v1"
+TOOLS_LISTED = "org.weft.tools.listed.v1"
 COMPLETED = "org.weft.transaction.completed.v1"
 
 
@@ -125,10 +126,13 @@ class Agent:
         return self._connection
 
     async def tools(self) -> list[dict[str, Any]]:
-        """Only what this agent may call now: name, capabilities, actions, purposes."""
+        """Only what this agent may call now: name, capabilities, actions, purposes.  Raises Refused."""
         body = wire.event(TOOLS_ASKED, {}, source=str(self._connection.spiffe_id))
         raw = await self._connection.request(f"weft.tools.{self._connection.name}", body, DEADLINE_S)
-        tools: list[dict[str, Any]] = wire.parse(raw).data["tools"]
+        answered = wire.parse(raw)
+        if answered.type != TOOLS_LISTED:
+            raise Refused(_refusal(answered.data))
+        tools: list[dict[str, Any]] = answered.data["tools"]
         return tools
 
     async def invoke(
@@ -289,4 +293,8 @@ def _answer(raw: bytes) -> Grant | Refusal:
             data["explanation"],
             data["request_id"],
         )
+    return _refusal(data)
+
+
+def _refusal(data: Mapping[str, Any]) -> Refusal:
     return Refusal(str(data.get("code", "unavailable")), str(data.get("explanation", "")), data.get("needs"), data.get("retry_after_s"))
