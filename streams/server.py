@@ -68,7 +68,15 @@ class Server:
         self._ready.clear()
         self.ended.clear()
         self._process = await asyncio.create_subprocess_exec(
-            _binary(), "-c", str(self._conf), "-p", str(self._port or -1), stderr=asyncio.subprocess.PIPE, start_new_session=True
+            _binary(),
+            "-c",
+            str(self._conf),
+            "-p",
+            str(self._port or -1),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,  # not ours: whoever reads what we print waits for its end
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
         )
         self._log = asyncio.create_task(self._follow(self._process), name="nats-server log")
         waits = {asyncio.create_task(self._ready.wait()), asyncio.create_task(self.ended.wait())}

@@ -13,7 +13,6 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import nats
 import nats.errors
 import orjson
 from nats.aio.client import Client
@@ -73,8 +72,10 @@ class OperatorClient:
             """What went wrong is what the call that waits for it raises."""
 
         tls = tls_context(self._settings)
+        self._nc = Client()
+        options: dict[str, Any] = {} if tls is None else {"tls": tls}
         try:
-            self._nc = await nats.connect(
+            await self._nc.connect(
                 list(self._settings.servers),
                 name="operator",
                 nkeys_seed_str=self._key.seed,
@@ -83,9 +84,10 @@ class OperatorClient:
                 connect_timeout=CONNECT_S,
                 allow_reconnect=False,
                 error_cb=ignore,
-                **({} if tls is None else {"tls": tls}),
+                **options,
             )
         except (nats.errors.Error, OSError, TimeoutError) as error:
+            await self._nc.close()  # nats-py leaves the socket of a refused connection open
             raise Unreachable(f"cannot connect as this person: {type(error).__name__}") from None
         return self
 

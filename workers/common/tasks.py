@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+CANCEL_AGAIN_S = 0.2
+
 
 class Tasks:
     """A set of tasks that ends with its owner.  A failure is told to `on_failure`, by task name, and never lost."""
@@ -38,7 +40,7 @@ class Tasks:
         self._closed = True
         if self._running and grace_s > 0:
             await asyncio.wait(self._running, timeout=grace_s)
-        left = tuple(self._running)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        while self._running:  # again: a task group that fails while it is cancelled loses the cancellation
+            for task in self._running:
+                task.cancel()
+            await asyncio.wait(self._running, timeout=CANCEL_AGAIN_S)

@@ -21,9 +21,8 @@ def build(settings: Settings) -> FastStream:
 
     async def start() -> None:
         bus = Bus(runtime.nc)
-        server = HTTPServer(application(Readiness(bus), Keys(bus)), settings)
+        server = HTTPServer(application(Readiness(bus), Keys(bus)), settings, lambda: runtime.fail("http_ended"))
         serving.append(server)
-        runtime.spawn(server.run(), name="http")
         runtime.log.info(log.EDGE_LISTENED, host=settings.edge_host, port=server.port, tls=settings.edge_cert is not None)
 
     async def stop() -> None:

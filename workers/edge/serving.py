@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -43,10 +43,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class HTTPServer:
-    """Start it, stop it; `run` belongs to the worker's tasks."""
+    """Listens from the moment it is made.  `on_end` is called where uvicorn ends by itself: the worker is no use without it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
-        self.socket = listen(settings.edge_host, settings.edge_port)
+    def __init__(self, app: ASGIApp, settings: Settings, on_end: Callable[[], None]) -> None:
+        self._socket = listen(settings.edge_host, settings.edge_port)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -64,25 +64,24 @@ class HTTPServer:
                 ssl_keyfile=settings.edge_key,
             )
         )
-        self._ended = asyncio.Event()
+        self._on_end = on_end
+        self._serving = asyncio.create_task(self._serve(), name="http")
 
     @property
     def port(self) -> int:
         """The port it listens on."""
-        number: int = self.socket.getsockname()[1]
+        number: int = self._socket.getsockname()[1]
         return number
 
-    async def run(self) -> None:
-        """Serve until `stop`.  Raises where uvicorn ends by itself: the worker is no use without it."""
+    async def _serve(self) -> None:
         try:
-            await self._server.serve([self.socket])
+            await self._server.serve([self._socket])
         finally:
-            self._ended.set()
-            self.socket.close()
-        if not self._server.should_exit:
-            raise RuntimeError("the HTTP server ended")
+            self._socket.close()
+            if not self._server.should_exit:
+                self._on_end()
 
     async def stop(self) -> None:
-        """No new connections; what runs may finish."""
+        """No new connections; what runs may finish within `STOP_S`."""
         self._server.should_exit = True
-        await self._ended.wait()
+        await asyncio.gather(self._serving, return_exceptions=True)
