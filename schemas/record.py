@@ -24,6 +24,7 @@ SIGNALLED = "org.weft.record.signalled.v1"
 RESPONDED = "org.weft.record.responded.v1"
 REVOKED = "org.weft.record.revoked.v1"
 COMPLETED = "org.weft.record.completed.v1"
+CANARY = "org.weft.record.canary.v1"
 
 
 class Issued(Wire):
@@ -177,7 +178,15 @@ class Completed(Wire):
     p99_ms: float | None = None
 
 
-RecordData = Issued | Denied | Limited | Used | Admitted | NotAdmitted | Cut | Applied | Signalled | Responded | Revoked | Completed
+class Canary(Wire):
+    """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
+
+    worker: str
+
+
+RecordData = (
+    Issued | Denied | Limited | Used | Admitted | NotAdmitted | Cut | Applied | Signalled | Responded | Revoked | Completed | Canary
+)
 BY_TYPE: dict[str, type[Any]] = {
     ISSUED: Issued,
     DENIED: Denied,
@@ -191,4 +200,5 @@ BY_TYPE: dict[str, type[Any]] = {
     RESPONDED: Responded,
     REVOKED: Revoked,
     COMPLETED: Completed,
+    CANARY: Canary,
 }

@@ -134,7 +134,7 @@ async def test_processes_of_their_own_are_built_anew_and_end_with_their_supervis
             if "nats-server" not in left[pid]:
                 await gone(pid)
         server = the(left, "nats-server")
-        assert Path(f"/proc/{server}").exists(), "nothing tells a nats-server that its parent is gone"
+        assert Path("/proc", str(server)).exists(), "nothing tells a nats-server that its parent is gone"  # noqa: ASYNC240
     async with up(folder) as (_, ready):
         await gone(server)
         assert (await ready_again(ready["edge"]))["ready"]

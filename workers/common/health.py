@@ -13,8 +13,7 @@ from uuid import uuid4
 
 from nats.aio.msg import Msg
 
-from schemas import health
-from schemas.base import Wire
+from schemas import health, record
 from schemas.envelope import CloudEvent
 from streams.bus import HEADERS, Malformed, Publisher, PublishFailed, event, parse
 from streams.subjects import HEALTH, RECORD
@@ -23,15 +22,8 @@ from workers.common.raw import as_received
 if TYPE_CHECKING:
     from workers.common.runtime import Runtime
 
-CANARY = "org.weft.record.canary.v1"
 CANARY_EVERY_S = 10.0  # asked more often, the last result is told again
 CANARY_DEADLINE_S = 2.0
-
-
-class CanaryEvent(Wire):
-    """`data` of `CANARY`."""
-
-    worker: str
 
 
 class Canary:
@@ -53,7 +45,7 @@ class Canary:
             return self._sung[1]
 
     async def _publish(self) -> bool:
-        body = event(CANARY, CanaryEvent(worker=self._worker), source=f"/weft/{self._worker}")
+        body = event(record.CANARY, record.Canary(worker=self._worker), source=f"/weft/{self._worker}")
         try:
             await self._publisher.publish(
                 "RECORD",
