@@ -106,8 +106,16 @@ def load(state: Path, environ: Mapping[str, str] | None = None) -> Settings:
     for name in Settings.model_fields:
         text = environ.get(f"WEFT_{name.upper()}")
         if text is not None:
-            values[name] = json.loads(text) if text[:1] in "[{" else text.split(",") if name == "servers" else text
+            values[name] = text.split(",") if name == "servers" and text[:1] != "[" else from_text(text)
     return parse(state, values)
+
+
+def from_text(text: str) -> Any:
+    """A setting as typed: JSON where it is a list or an object, else as it stands.  Raises SettingsError."""
+    try:
+        return json.loads(text) if text[:1] in {"[", "{"} else text
+    except ValueError:
+        raise SettingsError("a setting that starts like JSON is not JSON") from None
 
 
 def parse(state: Path, values: Mapping[str, Any]) -> Settings:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from config.settings import SettingsError
+from config.settings import SettingsError, from_text
 from workers.cli.common import Commands, command, operator, operators, settings_of
 from workers.cli.edge import readiness
 from workers.cli.exits import Exit, Stop
@@ -71,13 +71,13 @@ async def run_init(args: argparse.Namespace, out: Output) -> int:
     from workers.supervisor.cluster import create_cluster
     from workers.supervisor.files import create_files
 
-    given = dict(pair.partition("=")[::2] for pair in args.set)
     try:
+        given = {name: from_text(text) for name, text in (pair.split("=", 1) for pair in args.set)}
         if args.cluster is None:
             settings = create_files(args.dir, given)
         else:
             settings = create_cluster(args.dir, tuple(args.cluster.split(",")), args.edge_host, given)
-    except SettingsError as error:
+    except (SettingsError, ValueError) as error:
         raise Stop(Exit.USAGE, "settings", str(error)) from None
     out.value({"dir": str(settings.state)}, f"a fabric for {settings.trust_domain} is ready to start in {settings.state}")
     return Exit.DONE

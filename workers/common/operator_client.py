@@ -73,19 +73,21 @@ class OperatorClient:
 
         tls = tls_context(self._settings)
         self._nc = Client()
-        options: dict[str, Any] = {} if tls is None else {"tls": tls}
+        # The attempts count for the first connection too: by default nats-py would try for two minutes.
+        options: dict[str, Any] = {"max_reconnect_attempts": 2, "reconnect_time_wait": 0.2, **({} if tls is None else {"tls": tls})}
         try:
-            await self._nc.connect(
-                list(self._settings.servers),
-                name="operator",
-                nkeys_seed_str=self._key.seed,
-                token="operator",
-                inbox_prefix=subjects.inbox_of(self.name),
-                connect_timeout=CONNECT_S,
-                allow_reconnect=False,
-                error_cb=ignore,
-                **options,
-            )
+            async with asyncio.timeout(2 * CONNECT_S):
+                await self._nc.connect(
+                    list(self._settings.servers),
+                    name="operator",
+                    nkeys_seed_str=self._key.seed,
+                    token="operator",
+                    inbox_prefix=subjects.inbox_of(self.name),
+                    connect_timeout=CONNECT_S,
+                    allow_reconnect=False,
+                    error_cb=ignore,
+                    **options,
+                )
         except (nats.errors.Error, OSError, TimeoutError) as error:
             await self._nc.close()  # nats-py leaves the socket of a refused connection open
             raise Unreachable(f"cannot connect as this person: {type(error).__name__}") from None

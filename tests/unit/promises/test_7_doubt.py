@@ -1,0 +1,75 @@
+"""Promise 7 at the tool: silence, doubt and bugs deny."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import weft.guard
+from weft.enforcement import Asked
+from weft.errors import GuardReason, Refused
+from weft.guard import Guard
+from weft.records import parse_attachment
+from weft.revocation import RevocationView
+from weft.token import TokenVerifier
+
+from tests.support.signed import BODY, ISSUER, NOW, PAYMENTS, TokenKey, Writer, claims
+
+KEY = TokenKey()
+RECORD = {
+    "name": "payments-processing",
+    "workload": PAYMENTS,
+    "resource": "https://payments.flux.88mph.com",
+    "actions": ["refund"],
+    "object_fields": {"order": "/order", "amount": "/amount"},
+}
+ASKED = Asked("payments-processing", ("refund",), "POST", "/refunds", BODY)
+
+
+def guard() -> Guard:
+    """A guard as it is once attached, with a current view, and nobody to talk to."""
+    writer = Writer()
+    view = RevocationView({writer.kid: writer.public}.get)
+    view.apply_beacon(writer.beacon(NOW))
+    made = Guard(SimpleNamespace(), ["payments-processing"], clock=lambda: NOW)  # type: ignore[arg-type]
+    made._attachment = parse_attachment({"tools": [RECORD], "keys": [], "trust_domain": "88mph.com", "issuer": ISSUER})
+    made._verifier = TokenVerifier({KEY.kid: KEY.public}, issuer=ISSUER, audiences=["88mph.com"])
+    made._follower = SimpleNamespace(view=view)  # type: ignore[assignment]
+    return made
+
+
+async def reason(made: Guard, **changes: Any) -> GuardReason:
+    with pytest.raises(Refused) as refused:
+        await made.check(KEY.sign(claims(**changes)), ASKED)
+    return refused.value.reason
+
+
+async def test_without_any_doubt_it_accepts() -> None:
+    assert (await guard().check(KEY.sign(claims()), ASKED)).tool == "payments-processing"
+
+
+@pytest.mark.parametrize("step", ["check_call", "check_view"])
+async def test_a_bug_in_a_guard_refuses(monkeypatch: pytest.MonkeyPatch, step: str, caplog: pytest.LogCaptureFixture) -> None:
+    """INVARIANT: an exception while a guard checks is a typed refusal, and its text is nowhere (promise 7).
+
+    Serving the call because "the token did verify", or logging the exception, would break it.
+    """
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("with a SECRET of the call")
+
+    monkeypatch.setattr(weft.guard, step, broken)
+    assert await reason(guard()) is GuardReason.INTERNAL
+    assert "SECRET" not in caplog.text
+
+
+@pytest.mark.parametrize("missing", ["_attachment", "_verifier", "_follower"])
+async def test_a_guard_that_lacks_something_refuses(missing: str) -> None:
+    """INVARIANT: before it is attached, and after it was stopped, a guard refuses everything (promise 7).
+
+    Taking an absent view for one without revocations would break it.
+    """
+    made = guard()
+    setattr(made, missing, None)
+    assert await reason(made) in (GuardReason.VIEW_STALE, GuardReason.WRONG_TOOL)
