@@ -1,83 +1,67 @@
-"""Runs the planted bugs: `python -m tests.mutants [NAME ...]`.  Exit status 1 if one survives.
+"""Runs the planted bugs: `python -m tests.mutants [NAME ...]`.  Exit status 0 only if every one was killed; 2 for an unknown name.
 
-`mutants.toml` lists them: what promise or demo attack each breaks, one text replacement, and the tests that must notice.  Each is
-planted in a copy of the tree that goes before the installed one on PYTHONPATH, so the checkout is never touched.
-A mutant is killed by a failing test (pytest's exit status 1) alone: a collection error would prove nothing.
+First the tests without any bug, then the bugs, two at a time.  README.md beside this file says which promise is held by what.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import tomllib
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
-ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("config", "schemas", "streams", "workers", "sdk", "tests", "bench", "pyproject.toml")
-TESTS_FAILED = 1
-DEADLINE_S = 300
+from tests.mutants.planted import Mutant, load
+from tests.mutants.trial import PASSED, Outcome, Report, Verdict, baseline, trial
+
 AT_ONCE = 2  # cores
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One planted bug."""
-
-    name: str
-    breaks: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-    def plant(self, tree: Path) -> None:
-        """Replaces `old`, which must occur exactly once: a mutant that no longer fits is an error, not a success."""
-        target = tree / self.file
-        text = target.read_text()
-        if text.count(self.old) != 1:
-            raise SystemExit(f"{self.name}: its text occurs {text.count(self.old)} times in {self.file}")
-        target.write_text(text.replace(self.old, self.new))
-
-
-def load() -> list[Mutant]:
-    """Every mutant of mutants.toml."""
-    table = tomllib.loads((Path(__file__).parent / "mutants.toml").read_text())
-    return [Mutant(**{**entry, "tests": tuple(entry["tests"])}) for entry in table["mutant"]]
+def main(names: Sequence[str]) -> int:
+    """A line for each, as they end, and a summary."""
+    mutants = load()
+    unknown = set(names) - {mutant.name for mutant in mutants}
+    if unknown:
+        print(f"no such mutant: {', '.join(sorted(unknown))}")
+        return 2
+    began = time.monotonic()
+    outcomes = _try([mutant for mutant in mutants if not names or mutant.name in names])
+    if outcomes is None:
+        return 1
+    counted = Counter(outcome.verdict for outcome in outcomes.values())
+    print(f"\n{counted[Verdict.KILLED]} of {len(outcomes)} killed in {time.monotonic() - began:.0f} s")
+    for name, outcome in outcomes.items():
+        if outcome.verdict is not Verdict.KILLED:
+            print(f"  {outcome.verdict}: {name}: {outcome.detail}")
+    return 0 if counted[Verdict.KILLED] == len(outcomes) > 0 else 1
 
 
-def survives(mutant: Mutant) -> bool:
-    """Plants it in a copy and runs its tests there."""
-    with tempfile.TemporaryDirectory(prefix="weft-mutant-") as folder:
-        tree = Path(folder)
-        for name in COPIED:
-            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-            copy(ROOT / name, tree / name)
-        mutant.plant(tree)
-        paths = os.pathsep.join((str(tree), str(tree / "sdk" / "src")))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "--no-header", "-p", "no:cacheprovider", *mutant.tests]
-        run = subprocess.run(  # the command is ours
-            command, cwd=tree, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=DEADLINE_S, check=False
-        )
-    if run.returncode not in (0, TESTS_FAILED):
-        sys.stderr.write(run.stdout[-3000:] + run.stderr[-2000:])
-    return run.returncode != TESTS_FAILED
-
-
-def main(names: list[str]) -> int:
-    """Prints a line for each; 1 if one survived."""
-    chosen = [mutant for mutant in load() if not names or mutant.name in names]
-    survivors = 0
+def _try(mutants: Sequence[Mutant]) -> dict[str, Outcome] | None:
+    """None where the tests do not even pass without a bug."""
+    outcomes: dict[str, Outcome] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        for mutant, alive in zip(chosen, pool.map(survives, chosen), strict=True):
-            survivors += alive
-            print(f"{'SURVIVED' if alive else 'killed  '}  {mutant.name}: {mutant.breaks}", flush=True)
-    print(f"{len(chosen) - survivors} killed, {survivors} survived")
-    return 1 if survivors or not chosen else 0
+        unchanged = pool.submit(baseline, mutants)
+        running = {pool.submit(trial, mutant): mutant for mutant in mutants}
+        for future in as_completed(running):
+            if unchanged.done() and not _green(unchanged.result()):
+                pool.shutdown(cancel_futures=True)
+                return None
+            mutant, outcome = running[future], future.result()
+            outcomes[mutant.name] = outcome
+            _tell(mutant, outcome)
+    return outcomes if _green(unchanged.result()) else None
+
+
+def _green(report: Report) -> bool:
+    if report.status == PASSED and report.ran:
+        return True
+    print(f"the tests fail without a bug, so none of this proves anything:\n{report.output[-3000:]}")
+    return False
+
+
+def _tell(mutant: Mutant, outcome: Outcome) -> None:
+    print(f"{outcome.verdict:<8}  {outcome.seconds:5.1f} s  {mutant.name}: {mutant.breaks}", flush=True)
+    print(f"{'':19}{'by ' if outcome.verdict is Verdict.KILLED else ''}{outcome.detail}", flush=True)
 
 
 if __name__ == "__main__":

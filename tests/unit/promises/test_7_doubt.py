@@ -1,7 +1,8 @@
-"""Promise 7 at the tool: silence, doubt and bugs deny."""
+"""Promise 7: silence, doubt and bugs deny, at the tool and at the gateway."""
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,9 @@ from weft.records import parse_attachment
 from weft.revocation import RevocationView
 from weft.token import TokenVerifier
 
+from schemas.invocation import GRANTED, REFUSED
+from schemas.minting import MintAnswer
+from tests.support.hotpath import HotPath
 from tests.support.signed import BODY, ISSUER, NOW, PAYMENTS, TokenKey, Writer, claims
 
 KEY = TokenKey()
@@ -73,3 +77,19 @@ async def test_a_guard_that_lacks_something_refuses(missing: str) -> None:
     made = guard()
     setattr(made, missing, None)
     assert await reason(made) in (GuardReason.VIEW_STALE, GuardReason.WRONG_TOOL)
+
+
+async def test_a_gateway_whose_views_are_old_grants_nothing() -> None:
+    """INVARIANT: a gateway whose facts or revocations are older than their budget asks no broker, and tells of no tool (promise 7).
+
+    Going by the last known facts would break it: who was quarantined since would be served.
+    """
+    hot = HotPath()
+    agent = hot.agent()
+    hot.broker.answer = MintAnswer(granted=await hot.mint.grant(await hot.allowed(agent)))
+    for fresh, answer, asked in ((True, GRANTED, 1), (False, REFUSED, 0)):
+        hot.broker.asked.clear()
+        hot.views.is_fresh = fresh
+        assert json.loads(await hot.gateway.invoke(agent.name, agent.body(hot.clock.at), hot.clock.at))["type"] == answer
+        assert len(hot.broker.asked) == asked
+        assert bool(json.loads(hot.gateway.tools(agent.name, hot.clock.at))["data"]["tools"]) is fresh
