@@ -147,7 +147,6 @@ class Runtime:
     async def subscribe_plain(self, subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
         """A plain nats-py subscription, for a hot subject (docs/decisions/0005-hot-path.md).  It stops with the others."""
         self._plain.append(await self.nc.subscribe(subject, queue, cb=cb))
-        await self.nc.flush()  # from here on the server knows of it
 
     @property
     def in_flight(self) -> int:
@@ -189,8 +188,12 @@ class Runtime:
 
         if self._answers_health:
             answer_health(self)
-        self._app = WorkerApp(self, lifespan=lifespan)
+        self._app = WorkerApp(self, lifespan=lifespan, after_startup=[self._reachable])
         return self._app
+
+    async def _reachable(self) -> None:
+        """Started means that the server knows every subject: a request sent from then on finds somebody."""
+        await self.nc.flush()
 
     # --- the order of things ------------------------------------------------------------------------------------------------
 
