@@ -24,7 +24,7 @@ from weft.nkey import KeyPair, Kind
 from config.settings import Settings
 from streams import access, natsjwt
 from streams.secretfile import read_secret, write_secret
-from streams.serverconf import Node, OperatorJWTs, TLSFiles, render
+from streams.serverconf import Cluster, Node, OperatorJWTs, TLSFiles, render
 
 _UNLIMITED = {"subs": -1, "data": -1, "payload": -1}
 _ACCOUNT_LIMITS = {**_UNLIMITED, "imports": -1, "exports": -1, "wildcards": True, "conn": -1, "leaf": 0}
@@ -76,7 +76,7 @@ def create_operator(state: Path, settings: Settings) -> OperatorFiles:
         write_secret(state / "creds" / f"{credential.name}.creds", _creds(credential, keys).encode())
     (state / "accounts.json").write_text(json.dumps(accounts, indent=2) + "\n")
     conf = state / "nats" / "server.conf"
-    write_secret(conf, render(jwts, _node(state, settings)).encode())
+    write_secret(conf, render(jwts, node_of(settings, name="weft", store=state / "nats" / "js")).encode())
     return OperatorFiles(accounts, jwts, conf)
 
 
@@ -218,10 +218,11 @@ def _user_key(creds: Path) -> KeyPair:
     return KeyPair("U") if seed is None else KeyPair.from_seed(seed.group())
 
 
-def _node(state: Path, settings: Settings) -> Node:
-    """The one server of a fabric on one machine; its address is the first of `servers`."""
+def node_of(settings: Settings, *, name: str, store: Path, cluster: Cluster | None = None) -> Node:
+    """A server on this machine; the host is the first of `servers`, and so is the port of one that is alone."""
     url = urlsplit(settings.servers[0])
     tls = None
     if settings.nats_cert and settings.nats_key and settings.tls_ca:
         tls = TLSFiles(settings.nats_cert, settings.nats_key, settings.tls_ca)
-    return Node(name="weft", store=state / "nats" / "js", host=url.hostname or "127.0.0.1", port=url.port or 4222, tls=tls)
+    port = (url.port or 4222) if cluster is None else -1
+    return Node(name=name, store=store, host=url.hostname or "127.0.0.1", port=port, tls=tls, cluster=cluster)

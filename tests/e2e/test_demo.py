@@ -28,8 +28,9 @@ def play(*arguments):
 
 
 @pytest.mark.timeout(DEADLINE_S + 10)
-def test_every_step_is_as_expected():
-    status, out = play()
+@pytest.mark.parametrize("fabric", [(), ("--count", "2", "--servers", "3")], ids=["one of each", "two of each on three servers"])
+def test_every_step_is_as_expected(fabric):
+    status, out = play(*fabric)
     assert status == 0, out
     assert "FAIL" not in out
     for number in range(1, 7):

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import time
-from collections import Counter
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,18 +10,16 @@ import pytest
 from schemas.commands import Revoke
 from streams.server import Server
 from tests.support.invoking import process
+from tests.support.load import Load, until_answered
 from workers.common.manifest import load as load_manifest
-from workers.common.operator_client import OperatorClient
-from workers.demo.calls import FRAUD_CHECK, post
 from workers.demo.report import Report
-from workers.demo.scene import ADVISOR, REFUND, Scene
+from workers.demo.scene import ADVISOR, Scene
 from workers.demo.stage import Stage
 from workers.supervisor.bootstrap import bootstrap
 from workers.supervisor.files import create_files
 from workers.supervisor.keeper import InProcess
 from workers.supervisor.roster import ISSUER, WORKERS
 
-BODY = b'{"order":"84729","amount":"120.00"}'
 KILLED = ("revocation", "broker", "gateway")  # the order in which they can become ready
 
 
@@ -47,9 +43,6 @@ class OwnStage(Stage):
     async def _stop_server(self):
         await self.server.stop()
 
-    def person(self):
-        return OperatorClient(self.settings, (self.state / "operators" / "operator.seed").read_text().strip())
-
     async def _start_workers(self, stack):
         names = [name for name in (ISSUER, *WORKERS) if name != "edge" and name not in self.doubled]
         keepers = [InProcess(name, 0, self.settings) for name in names]
@@ -68,43 +61,6 @@ class OwnStage(Stage):
             await asyncio.gather(*(keeper.ready.wait() for keeper in keepers))
 
 
-class Load:
-    """An advisor that asks for one call after the other; every answer is kept, and those to come can be awaited."""
-
-    def __init__(self, scene, advisor):
-        self.scene, self.advisor = scene, advisor
-        self.answers, self.came = [], asyncio.Queue()
-        self.user_token = scene.user_token()
-
-    async def __aenter__(self):
-        self._asking = asyncio.create_task(self._ask())
-        return self
-
-    async def __aexit__(self, *_):
-        self._asking.cancel()
-        await asyncio.gather(self._asking, return_exceptions=True)
-
-    async def _ask(self):
-        while True:
-            answer = await self.advisor.ask("invoke", **FRAUD_CHECK, body=REFUND, user_token=self.user_token)
-            self.answers.append(answer)
-            self.came.put_nowait(answer)
-
-    async def grants(self, count, within_s=25):
-        """The next so many that were asked for from now on."""
-        while not self.came.empty():
-            self.came.get_nowait()
-        await self.came.get()  # it may have been in flight
-        async with asyncio.timeout(within_s):
-            while count:
-                answer = await self.came.get()
-                count -= answer.get("granted", False)
-        return answer
-
-    def codes(self):
-        return Counter("granted" if answer.get("granted") else answer.get("code", str(answer)) for answer in self.answers)
-
-
 async def acted(stack, tmp_path, doubled=()):
     stage = await stack.enter_async_context(OwnStage(tmp_path, doubled))
     scene = Scene(stage, Report())
@@ -113,15 +69,6 @@ async def acted(stack, tmp_path, doubled=()):
     fraud = ("fraud-check", str(stage.ports["fraud"]), str(stage.ledger("fraud")))
     await stage.launch("spiffe://88mph.com/tools/fraud", "tool.py", *fraud, title="fraud")
     return scene, await stage.launch(ADVISOR, "agent.py", title="advisor")
-
-
-async def until_answered(scene, token, wanted, within_s):
-    """Until the guard answers so; its view ages by time alone, so there is no event."""
-    url, until = f"http://127.0.0.1:{scene.stage.ports['fraud']}/check", time.monotonic() + within_s
-    while (answer := await post(url, token, BODY))[0] not in wanted:
-        assert time.monotonic() < until, answer
-        await asyncio.sleep(0.1)
-    return answer
 
 
 @pytest.mark.timeout(80)

@@ -21,6 +21,9 @@ def add(commands: Commands) -> None:
     up.add_argument("--trust-domain", default=None, help="for a new folder (88mph.com)")
     up.add_argument("--processes", action="store_true", help="each worker in a process of its own")
     up.add_argument("--count", type=int, default=1, choices=range(1, 9), metavar="N", help="copies of every worker")
+    up.add_argument(
+        "--servers", type=int, default=None, choices=(1, 3, 5), help="nats-servers on this machine, streams on three of them (1)"
+    )
     init = command(commands, "init", "Write the keys and credentials of a new fabric, and start nothing.", run_init)
     init.add_argument("--cluster", default=None, metavar="HOST,HOST,...", help="also certificates and a configuration for each server")
     init.add_argument("--edge-host", default="localhost", help="the name in the edge's certificate (with --cluster)")
@@ -38,6 +41,8 @@ def add(commands: Commands) -> None:
     demo.add_argument(
         "--break", dest="broken", type=int, default=0, choices=range(7), metavar="N", help="plant a fault in step N; must exit 1"
     )
+    demo.add_argument("--count", type=int, default=1, choices=range(1, 9), metavar="N", help="copies of every worker")
+    demo.add_argument("--servers", type=int, default=1, choices=(1, 3, 5), help="nats-servers")
     demo.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="play in this folder and leave it")
 
 
@@ -55,6 +60,7 @@ async def run_up(args: argparse.Namespace, out: Output) -> int:
         trust_domain=args.trust_domain,
         processes=args.processes,
         copies=args.count,
+        servers=args.servers,
     )
     try:
         await up(options, ready)
@@ -116,7 +122,7 @@ async def run_status(args: argparse.Namespace, out: Output) -> int:
 async def run_demo(args: argparse.Namespace, _out: Output) -> int:
     from workers.demo.main import run
 
-    status = await run(args.keep, args.broken)
+    status = await run(args.keep, args.broken, ("--count", str(args.count), "--servers", str(args.servers)))
     if status not in (Exit.DONE, Exit.REFUSED):
         raise Stop(Exit.REFUSED, "demo_failed", f"status {status}")
     return status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from workers.common.manifest import load as load_manifest
@@ -19,12 +19,15 @@ from workers.demo.stage import Stage, StageError
 STEPS: tuple[Callable[[Scene], Awaitable[None]], ...] = (attested, on_behalf, delegated, attacks, quarantined, explained)
 
 
-async def run(folder: Path | None = None, broken: int = 0) -> int:
-    """Plays every step; `broken` plants a fault in that one.  The folder is kept when it was given, or when something failed."""
+async def run(folder: Path | None = None, broken: int = 0, up: Sequence[str] = ()) -> int:
+    """Plays every step; `broken` plants a fault in that one, `up` are further options of `weft up`.
+
+    The folder is kept when it was given, or when something failed.
+    """
     report = Report()
     place = folder or Path(tempfile.mkdtemp(prefix="weft-demo-"))
     try:
-        async with Stage(place) as stage:
+        async with Stage(place, up) as stage:
             scene = Scene(stage, report, broken)
             await stage.operator.apply(load_manifest(stage.manifest()), reason="the demonstration")
             await scene.put(*scene.outsiders(), reason="Marty's identity provider and the risk engine")

@@ -25,6 +25,7 @@ from workers.common.operator_client import OperatorClient
 HERE = Path(__file__).parent
 PROGRAMS = HERE / "programs"
 START_S = 30.0
+UP_S = 90.0
 ANSWER_S = 15.0
 STOP_S = 10.0
 
@@ -97,12 +98,14 @@ class Program:
 class Stage:
     """Start with `async with`; everything it started is gone at the end."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, up: Sequence[str] = ()) -> None:
         self.folder = folder
+        self.options = tuple(up)
         self.state = folder / "fabric"
         self.logs = folder / "logs"
         self.ports = {name: free_port() for name in ("fraud", "payments", "payments_replica", "search_agent", "web_search")}
         self._stack = AsyncExitStack()
+        self.fabric: Program
         self.settings: Settings
         self.operator: OperatorClient
 
@@ -118,12 +121,16 @@ class Stage:
 
     async def _up(self, stack: AsyncExitStack) -> None:
         command = [sys.executable, "-m", "workers.cli.main", "--json", "up", "--dir", str(self.state), "--port", "0", "--edge-port", "0"]
-        fabric = await Program.start("weft up", command, dict(os.environ), self.logs / "fabric.log")
-        stack.push_async_callback(fabric.stop)
-        await fabric.line(START_S)
+        command += self.options
+        self.fabric = await Program.start("weft up", command, dict(os.environ), self.logs / "fabric.log")
+        stack.push_async_callback(self.fabric.stop)
+        await self.fabric.line(UP_S)
         self.settings = load(self.state)
-        seed = (self.state / "operators" / "operator.seed").read_text().strip()
-        self.operator = await stack.enter_async_context(OperatorClient(self.settings, seed))
+        self.operator = await stack.enter_async_context(self.person())
+
+    def person(self) -> OperatorClient:
+        """A connection of the first person's, for `async with`."""
+        return OperatorClient(self.settings, (self.state / "operators" / "operator.seed").read_text().strip())
 
     def manifest(self, **overrides: str) -> Path:
         """The demo's facts with ports and paths filled in, as a folder for `weft apply -f`."""

@@ -1,15 +1,15 @@
 """`weft up`: a whole fabric on one machine.
 
-The order is: the folder, the server, streams and first facts, every worker, one line that says it is up.  A signal stops all in the
-reverse order.  A worker that ends is built anew with backoff; so is the server, on the port it had.  Nothing here listens beyond
-loopback without TLS: the settings refuse it.
+The order is: the folder, the server (or servers), streams and first facts, every worker, one line that says it is up.  A signal stops
+all in the reverse order.  A worker that ends is built anew with backoff; so is a server, on the port it had.  Nothing here listens
+beyond loopback without TLS: the settings refuse it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,15 +17,14 @@ import structlog
 
 from config.settings import Settings
 from streams.bus import PublishFailed
-from streams.server import Server, ServerFailed
-from streams.topology import TopologyRefused
+from streams.server import ServerFailed
+from streams.topology import TopologyRefused, TopologyUnavailable
 from workers.common import log, logsetup
-from workers.supervisor.backoff import Backoff
 from workers.supervisor.bootstrap import bootstrap
 from workers.supervisor.files import create_files, owned
 from workers.supervisor.keeper import STOP_S, InProcess, Keeper, OwnProcess
-from workers.supervisor.orphan import end_orphan, remember
 from workers.supervisor.roster import ISSUER, WORKERS
+from workers.supervisor.servers import MAX_REPLICAS, running, servers_of, urls_of, write_confs
 from workers.supervisor.waiting import first_of, free_port, stop_signals
 
 READY_DEADLINE_S = 60.0
@@ -45,6 +44,7 @@ class Options:
     trust_domain: str | None = None
     processes: bool = False
     copies: int = 1
+    servers: int | None = None  # none: as many as the folder has, one for a new one
 
 
 class Trouble(Exception):
@@ -56,7 +56,7 @@ async def up(options: Options, on_ready: Ready) -> None:
     logsetup.configure()
     try:
         await _up(options, on_ready)
-    except (ServerFailed, TopologyRefused, PublishFailed) as error:
+    except (ServerFailed, TopologyRefused, TopologyUnavailable, PublishFailed) as error:
         raise Trouble(str(error)) from None
     except TimeoutError:
         raise Trouble(f"streams and first facts were not written within {BOOTSTRAP_DEADLINE_S:.0f} s") from None
@@ -65,51 +65,24 @@ async def up(options: Options, on_ready: Ready) -> None:
 async def _up(options: Options, on_ready: Ready) -> None:
     stopping = stop_signals()
     with owned(options.state):
-        settings = prepare(options)
-        conf = settings.state / "nats" / "server.conf"
-        await end_orphan(conf)
-        server = Server(conf, port=options.port)
-        async with server, kept_server(server, conf):
-            settings = create_files(options.state, {"servers": (server.url,)})
+        count = servers_of(options.state, options.servers)
+        settings = prepare(options, count)
+        async with running(write_confs(settings, count), options.port) as servers:
+            settings = create_files(options.state, {"servers": urls_of(servers, settings)})
             async with asyncio.timeout(BOOTSTRAP_DEADLINE_S):
                 await bootstrap(settings)
             await run_workers(settings, options, stopping, on_ready)
     logger.info(log.FABRIC_STOPPED)
 
 
-def prepare(options: Options) -> Settings:
+def prepare(options: Options, servers: int = 1) -> Settings:
     """The folder, with what the command line says in `fabric.json`."""
     changes: dict[str, object] = {"edge_port": options.edge_port or free_port()}
     if options.trust_domain is not None:
         changes["trust_domain"] = options.trust_domain
+    if servers > 1:
+        changes["replicas"] = min(servers, MAX_REPLICAS)
     return create_files(options.state, changes)
-
-
-@contextlib.asynccontextmanager
-async def kept_server(server: Server, conf: Path) -> AsyncIterator[None]:
-    """Starts the server again whenever it ends."""
-    keeping = asyncio.create_task(keep_server(server, conf), name="nats-server")
-    try:
-        yield
-    finally:
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
-
-
-async def keep_server(server: Server, conf: Path) -> None:
-    """Until cancelled."""
-    backoff = Backoff()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while True:
-        remember(conf, server.pid)
-        await server.ended.wait()
-        delay_s = backoff.after(loop.time() - began)
-        logger.error(log.SERVER_ENDED, delay_s=round(delay_s, 2))
-        await asyncio.sleep(delay_s)
-        began = loop.time()
-        with contextlib.suppress(ServerFailed):  # `ended` is set again, and the next delay is longer
-            await server.start()
 
 
 async def run_workers(settings: Settings, options: Options, stopping: asyncio.Event, on_ready: Ready) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from contextlib import ExitStack
 
 
 def stop_signals() -> asyncio.Event:
@@ -28,7 +29,10 @@ async def first_of(*events: asyncio.Event) -> None:
 
 def free_port() -> int:
     """A port on loopback that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return free_ports(1)[0]
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Different ones; the system hands them out in turn, so that they stay free for a while."""
+    with ExitStack() as held:
+        return tuple(held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(count))
