@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
@@ -64,6 +64,8 @@ class Settings(BaseModel):
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
     edge_key: Path | None = None
+    outbound_private: tuple[str, ...] = ()  # networks (CIDR) that HTTP requests may reach though they are not global; empty in production
+    outbound_ca: Path | None = None  # PEM of authorities trusted for outgoing HTTPS besides the machine's own
     workload_api: Path | None = None  # the development issuer's socket
 
     @model_validator(mode="after")
@@ -79,6 +81,8 @@ class Settings(BaseModel):
             raise ValueError("edge_cert and edge_key come together")
         if (self.nats_cert is None) != (self.nats_key is None):
             raise ValueError("nats_cert and nats_key come together")
+        for network in self.outbound_private:
+            ip_network(network)
         if self.edge_cert is None and not loopback(self.edge_host):
             raise ValueError("edge_host: a certificate is required unless it is loopback")
         return self

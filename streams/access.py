@@ -78,13 +78,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What FABRIC offers to the named accounts, and to no other (they hold an activation token each)."""
+    """What an account, FABRIC unless `by` names another, offers to the named accounts alone (they hold an activation token each)."""
 
     subject: str
     type: Literal["service", "stream"]
     to: tuple[str, ...]
     response: Literal["Singleton", "Stream"] = "Singleton"
     share: bool = True  # the server writes who called into Nats-Request-Info
+    by: str = "FABRIC"
 
 
 def _side(allow: Iterable[str], deny: Iterable[str]) -> dict[str, list[str]]:
@@ -156,7 +157,11 @@ _CUTTER = Permissions(
         f"{s.worker_inbox('admission-sys')}.>",
     ),
 )
-_EDGE = Permissions(publish=(s.EDGE_KEYS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"), subscribe=(f"{s.worker_inbox('edge')}.>",))
+_EDGE = Permissions(
+    publish=(s.EDGE_KEYS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
+    subscribe=(s.FETCH.filter, f"{s.worker_inbox('edge')}.>"),
+    respond=True,
+)
 
 CREDENTIALS: dict[str, Credential] = {
     credential.name: credential
@@ -164,7 +169,7 @@ CREDENTIALS: dict[str, Credential] = {
         Credential("topology", "FABRIC", _TOPOLOGY),
         _worker(
             "registry",
-            publish=(*(s.FACT.at(kind) + ".>" for kind in FACT_KINDS_OF_REGISTRY), s.PUSH_TOOL.filter),
+            publish=(*(s.FACT.at(kind) + ".>" for kind in FACT_KINDS_OF_REGISTRY), s.PUSH_TOOL.filter, s.FETCH.filter),
             subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
         ),
         _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
@@ -173,6 +178,7 @@ CREDENTIALS: dict[str, Credential] = {
             "signals",
             publish=(
                 s.SIGNAL.filter,
+                s.FETCH.filter,
                 s.FACT.at("posture") + ".>",
                 s.ORDER.filter,
                 s.CUT.filter,
@@ -256,6 +262,7 @@ EXPORTS: tuple[Export, ...] = (
     Export("weft.query.>", "service", ("OPERATORS",)),
     Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
     Export(s.EDGE_KEYS.filter, "service", ("EDGE",)),
+    Export(s.FETCH.filter, "service", ("FABRIC",), by="EDGE"),
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
     Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),
     Export(s.PUSH_REVOCATION.filter, "stream", ("POINTS", "OPERATORS")),

@@ -134,8 +134,7 @@ def _operator_jwt(keys: _Keys) -> str:
 
 def _account_jwt(name: str, keys: _Keys) -> str:
     nats: dict[str, Any] = {"type": "account", "version": 2, "limits": _limits(name)}
-    if name == "FABRIC":
-        nats["exports"] = [_export(export) for export in access.EXPORTS]
+    nats["exports"] = [_export(export) for export in access.EXPORTS if export.by == name]
     nats["imports"] = [_import(export, name, keys) for export in access.EXPORTS if name in export.to]
     nats["signing_keys"] = [_scope(template, keys) for template in access.TEMPLATES.values() if template.account == name]
     if name == "AUTH":
@@ -160,10 +159,10 @@ def _export(export: access.Export) -> dict[str, Any]:
 
 def _import(export: access.Export, name: str, keys: _Keys) -> dict[str, Any]:
     """With the activation token that makes the export private to the accounts it names."""
-    fabric = keys.accounts["FABRIC"]
+    by = keys.accounts[export.by]
     activation = {"type": "activation", "version": 2, "subject": export.subject, "kind": export.type}
-    token = natsjwt.encode({"sub": keys.accounts[name].public, "name": export.subject, "nats": activation}, fabric)
-    common = {"name": export.subject, "subject": export.subject, "account": fabric.public, "type": export.type, "token": token}
+    token = natsjwt.encode({"sub": keys.accounts[name].public, "name": export.subject, "nats": activation}, by)
+    common = {"name": export.subject, "subject": export.subject, "account": by.public, "type": export.type, "token": token}
     return {**common, "share": True} if export.type == "service" and export.share else common
 
 

@@ -59,6 +59,7 @@ SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 
 # --- the edge (account EDGE) ---------------------------------------------------------------------------------------------------
 EDGE_KEYS = Subject("weft.edge.keys", open=False)
+FETCH = Subject("weft.edge.fetch", open=False)  # an HTTP request that a worker has the edge make
 
 # --- between workers (account FABRIC) ------------------------------------------------------------------------------------------
 MINT = Subject("weft.broker.mint", open=False)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic.json_schema import models_json_schema
 
-from schemas import commands, facts, health, invocation, keys, minting, points, record, revocation
+from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams import subjects
@@ -22,7 +22,21 @@ from streams.subjects import Subject
 from workers.edge.openapi import DOCUMENT
 
 HERE = Path(__file__).parent
-MODULES = ("commands", "decision", "facts", "health", "invocation", "keys", "minting", "points", "record", "revocation", "signals", "token")
+MODULES = (
+    "commands",
+    "decision",
+    "facts",
+    "fetching",
+    "health",
+    "invocation",
+    "keys",
+    "minting",
+    "points",
+    "record",
+    "revocation",
+    "signals",
+    "token",
+)
 
 
 class Said(NamedTuple):
@@ -69,6 +83,7 @@ CHANNELS = (
         subjects.SET, "signals", (Said(points.SET_DELIVERED, points.SetDelivery),), (Said(points.SET_ANSWERED, points.SetAnswer), _FAILED)
     ),
     Channel(subjects.EDGE_KEYS, "registry", (Said(keys.ASKED, keys.KeysAsked),), (Said(keys.ANSWERED, keys.JWKSet), _FAILED)),
+    Channel(subjects.FETCH, "edge", (Said(fetching.FETCH, fetching.Fetch),), (Said(fetching.FETCHED, fetching.Fetched), _FAILED)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),
     Channel(subjects.MINT, "broker", (Said(minting.MINT, minting.MintRequest),), (Said(minting.MINTED, minting.MintAnswer),)),
     Channel(

@@ -53,6 +53,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
             for kind in ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
         ),
         "weft.push.tool.x",
+        "weft.edge.fetch",
         "weft.record.registry.x",
     ),
     "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x"),
@@ -60,6 +61,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "signals": (
         *VIEWS,
         "weft.signal.x",
+        "weft.edge.fetch",
         "weft.fact.posture.x",
         "weft.order.revoke",
         "weft.order.cut",
@@ -121,7 +123,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "issuer": (),
     "admission-auth": ("$SYS.REQ.USER.AUTH",),
     "admission-sys": ("$SYS.ACCOUNT.<AGENTS>.CONNECT", "$SYS.ACCOUNT.<POINTS>.DISCONNECT", "$SYS.ACCOUNT.<OPERATORS>.CONNECT"),
-    "edge": (),
+    "edge": ("weft.edge.fetch",),
     "agent": (),
     "point": ("weft.push.revocation.>", "weft.push.tool.>"),
     "operator": ("weft.push.revocation.>",),

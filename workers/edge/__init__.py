@@ -1,6 +1,6 @@
-"""The fabric's HTTP face: health, readiness, and the public keys of its tokens, over TLS.
+"""The fabric's HTTP face, both ways: it listens for HTTP, over TLS, and makes the HTTP requests that workers of FABRIC ask it for.
 
-It alone listens for HTTP.  It stands in the account EDGE, where it may ask after the workers' health, ask for public keys and nothing
-else; it writes no stream and sees no token, agent or record.  It must never hold a key but its TLS key, and never answer from memory
-what the fabric did not say just now: silence is 503.
+It stands in the account EDGE, where it may ask what its faces have to ask (`workers.edge.faces`) and nothing else; it writes no
+stream.  What it is asked to fetch goes to addresses that `workers.common.outbound` checked.  It must never hold a key but its TLS key,
+and never answer from memory what the fabric did not say just now: silence is 503.
 """

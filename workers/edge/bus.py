@@ -1,26 +1,32 @@
-"""What the edge asks over the bus: the workers' health, and the public keys."""
+"""What the edge asks over the bus: the workers' health, the public keys, and whatever else a face has to ask."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import TypeVar
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from schemas import health, keys
+from schemas.base import Wire
 from schemas.health import Asked, Health
+from schemas.points import Failure
 from streams.bus import HEADERS, Malformed, event, parse
 from streams.subjects import EDGE_KEYS, HEALTH
+from workers.common.asking import Unanswered, ask
 from workers.edge.keys import KeysUnavailable
 
 SOURCE = "/weft/edge"
 KEYS_DEADLINE_S = 2.0
+DEADLINE_S = 5.0
+AnswerT = TypeVar("AnswerT", bound=Wire)
 
 
 class Bus:
-    """Both questions, each with a deadline."""
+    """Every question with a deadline."""
 
     def __init__(self, nc: Client) -> None:
         self._nc = nc
@@ -57,15 +63,18 @@ class Bus:
             return answers
         return answers
 
+    async def ask(
+        self, subject: str, type_: str, question: Wire, answered: str, model: type[AnswerT], *, deadline_s: float = DEADLINE_S
+    ) -> AnswerT | Failure:
+        """The answer of the worker whose business that is, or its typed refusal.  Raises Unanswered: 503 to the HTTP caller."""
+        return await ask(self._nc, subject, event(type_, question, source=SOURCE), answered, model, deadline_s=deadline_s)
+
     async def keys(self) -> keys.JWKSet:
         """The public keys of tokens.  Raises KeysUnavailable."""
         try:
-            answer = await self._nc.request(
-                EDGE_KEYS.at(), event(keys.ASKED, keys.KeysAsked(), source=SOURCE), timeout=KEYS_DEADLINE_S, headers=HEADERS
-            )
-            found = parse(keys.JWKSet, answer.data)
-        except (TimeoutError, nats.errors.Error, Malformed) as error:
-            raise KeysUnavailable(type(error).__name__) from None
-        if found.type != keys.ANSWERED:
+            found = await self.ask(EDGE_KEYS.at(), keys.ASKED, keys.KeysAsked(), keys.ANSWERED, keys.JWKSet, deadline_s=KEYS_DEADLINE_S)
+        except Unanswered as error:
+            raise KeysUnavailable(str(error)) from None
+        if isinstance(found, Failure):
             raise KeysUnavailable("refused")
-        return found.data
+        return found

@@ -1,10 +1,10 @@
-"""What one caller may do to the edge: a token bucket per address, no bodies, and headers that tell browsers to keep out."""
+"""What one caller may do to the edge: a token bucket per address, bodies where they are expected, headers against browsers."""
 
 from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
@@ -39,12 +39,17 @@ class Buckets:
         return passed
 
 
-class Limits:
-    """ASGI middleware, outermost."""
+class BodyTooLarge(Exception):
+    """More bytes came than the route takes; raised to whoever reads the body."""
 
-    def __init__(self, app: ASGIApp, buckets: Buckets | None = None) -> None:
+
+class Limits:
+    """ASGI middleware, outermost.  `bodies`: path prefix to bytes; the longest prefix counts, elsewhere a body is refused."""
+
+    def __init__(self, app: ASGIApp, buckets: Buckets | None = None, bodies: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._buckets = buckets or Buckets()
+        self._bodies = sorted((bodies or {}).items(), key=lambda item: -len(item[0]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,13 +61,39 @@ class Limits:
                 MutableHeaders(scope=message).update(SECURITY)
             await send(message)
 
-        await self._refusal_or_app(scope)(scope, receive, secured)
-
-    def _refusal_or_app(self, scope: Scope) -> ASGIApp:
         client = scope.get("client")
+        most = next((size for prefix, size in self._bodies if _below(scope["path"], prefix)), 0)
         if not self._buckets.take(client[0] if client else "-"):
-            return JSONResponse({"error": "rate_limited"}, 429, {"retry-after": "1"})
-        names = {name for name, _ in scope["headers"]}
-        if b"transfer-encoding" in names or dict(scope["headers"]).get(b"content-length", b"0") != b"0":
-            return JSONResponse({"error": "body_not_expected"}, 413, {"connection": "close"})
-        return self._app
+            await JSONResponse({"error": "rate_limited"}, 429, {"retry-after": "1"})(scope, receive, secured)
+        elif _declared(scope) > most:
+            error = "body_too_large" if most else "body_not_expected"
+            await JSONResponse({"error": error}, 413, {"connection": "close"})(scope, receive, secured)
+        else:
+            await self._app(scope, _counted(receive, most), secured)
+
+
+def _below(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix.rstrip("/") + "/")
+
+
+def _declared(scope: Scope) -> int:
+    """How long the body says it is; one of unknown length counts as one byte until it is read."""
+    headers = dict(scope["headers"])
+    if b"transfer-encoding" in headers:
+        return 1
+    length = headers.get(b"content-length", b"0")
+    return int(length) if length.isdigit() else 1
+
+
+def _counted(receive: Receive, most: int) -> Receive:
+    read = 0
+
+    async def counting() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > most:
+            raise BodyTooLarge
+        return message
+
+    return counting

@@ -3,8 +3,11 @@
 import httpx
 import jsonschema
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 
 from schemas.keys import JWKSet
+from workers.edge.faces import jwks, status
 from workers.edge.http import application
 from workers.edge.keys import Keys, KeysUnavailable
 from workers.edge.limits import BURST, Buckets
@@ -28,6 +31,10 @@ class Bus:
         return self.found
 
 
+def edge(bus, *more, bodies=None):
+    return application([*status.routes(Readiness(bus)), *jwks.routes(Keys(bus)), *more], bodies)
+
+
 @pytest.fixture
 def bus():
     return Bus()
@@ -35,7 +42,7 @@ def bus():
 
 @pytest.fixture
 async def client(bus):
-    transport = httpx.ASGITransport(application(Readiness(bus), Keys(bus)))
+    transport = httpx.ASGITransport(edge(bus))
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         yield http
 
@@ -102,12 +109,43 @@ async def test_what_it_does_not_serve(client, method, path, options, status):
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize(
+    ("path", "sent", "status"),
+    [
+        ("/forms", b"x" * 8, 200),
+        ("/forms", b"x" * 9, 413),
+        ("/forms/deep", b"x" * 9, 200),
+        ("/forms/deep", b"x" * 17, 413),
+        ("/formsother", b"x", 413),
+        ("/healthz", b"x", 413),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_is_as_long_as_its_route_takes(bus, path, sent, status, chunked):
+    """The longest prefix counts, and a body whose length is not declared is counted as it comes."""
+
+    async def length(request):
+        return PlainTextResponse(str(len(await request.body())))
+
+    async def chunks():
+        yield sent[:1]
+        yield sent[1:]
+
+    routes = [Route(route, length, methods=["POST"]) for route in ("/forms", "/forms/deep", "/formsother")]
+    transport = httpx.ASGITransport(edge(bus, *routes, bodies={"/forms": 8, "/forms/deep": 16}))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        answer = await http.post(path, content=chunks() if chunked else sent)
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.text == str(len(sent))
+
+
 async def test_a_bug_is_a_plain_500(bus):
     async def broken(workers, deadline_s):
         raise ValueError("SECRET")
 
     bus.health = broken
-    transport = httpx.ASGITransport(application(Readiness(bus), Keys(bus)), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(edge(bus), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
         answer = await http.get("/readyz")
     assert (answer.status_code, answer.json()) == (500, {"error": "internal"})

@@ -1,0 +1,31 @@
+"""The pieces of an OpenAPI 3.1 document that every face describes itself with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """`paths` and what of `components` they refer to."""
+
+    paths: Mapping[str, Any]
+    components: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def answer(description: str, schema: Mapping[str, Any], media: str = "application/json") -> dict[str, Any]:
+    """One answer."""
+    return {"description": description, "content": {media: {"schema": schema}}}
+
+
+def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    """One operation, with what the edge answers to any: too many requests, a body where none (or none so large) is taken.
+
+    `more`: `requestBody`, `parameters`, `security`; without `security` it is open to all.
+    """
+    limited = {"429": {"$ref": "#/components/responses/RateLimited"}, "413": {"$ref": "#/components/responses/BodyTooLarge"}}
+    return {"operationId": name, "summary": summary, "security": [], "responses": {**responses, **limited}, **more}
