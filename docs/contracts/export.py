@@ -25,6 +25,9 @@ HERE = Path(__file__).parent
 MODULES = (
     "commands",
     "decision",
+    "events.caep",
+    "events.risc",
+    "events.ssf",
     "facts",
     "fetching",
     "health",
@@ -35,6 +38,7 @@ MODULES = (
     "record",
     "revocation",
     "signals",
+    "subject_ids",
     "token",
 )
 

@@ -74,7 +74,8 @@ def signed_set(args: argparse.Namespace, audience: str) -> str:
     except OSError as error:
         raise Stop(Exit.REFUSED, "no_key", f"{args.key}: {error.strerror}") from None
     now = int(time.time())
-    event = {"current_level": args.level.upper(), "event_timestamp": now, "initiating_entity": "admin"}
+    principal = "WORKLOAD" if args.subject.startswith("spiffe://") else "USER"
+    event = {"principal": principal, "current_level": args.level.upper(), "event_timestamp": now, "initiating_entity": "admin"}
     claims = {
         "iss": args.iss,
         "aud": audience,

@@ -12,33 +12,14 @@ from typing import Any, Literal
 from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.signals import CAEP, RISC, ComplexSubject, EmailSubject, IssSubSubject, OpaqueSubject, SubjectID, UriSubject
+from schemas.events import CAEPEvent, Event, caep, risc
+from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, EmailSubject, IssSubSubject, UriSubject
 from workers.signals.verify import VerifiedSET
 
 Confidence = Literal["low", "medium", "high"]
 CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")
 
-_ALWAYS: dict[str, Confidence] = {
-    f"{CAEP}session-revoked": "high",
-    f"{CAEP}token-claims-change": "low",
-    f"{RISC}account-disabled": "high",
-    f"{RISC}account-purged": "high",
-    f"{RISC}sessions-revoked": "high",
-    f"{RISC}credential-compromise": "high",
-    f"{RISC}account-credential-change-required": "medium",
-}
-_BY_MEMBER: dict[str, tuple[str, dict[str, Confidence]]] = {
-    f"{CAEP}risk-level-change": ("current_level", {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}),
-    f"{CAEP}credential-change": ("change_type", {"create": "low", "update": "low", "revoke": "high", "delete": "high"}),
-    f"{CAEP}assurance-level-change": ("change_direction", {"increase": "low", "decrease": "medium"}),
-    f"{CAEP}device-compliance-change": ("current_status", {"compliant": "low", "not-compliant": "medium"}),
-}
-_CONTRARY: dict[str, tuple[str, str]] = {  # event to the member and value that take earlier words back
-    f"{CAEP}risk-level-change": ("current_level", "LOW"),
-    f"{CAEP}assurance-level-change": ("change_direction", "increase"),
-    f"{CAEP}device-compliance-change": ("current_status", "compliant"),
-}
-_ALWAYS_CONTRARY = (f"{RISC}account-enabled",)
+_RISK: dict[str, Confidence] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +29,7 @@ class Subject:
     workload: str | None = None  # a SPIFFE ID
     instance: str | None = None
     user: str | None = None
+    transaction: str | None = None  # a `txn`
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,16 +49,16 @@ class Signal:
 
 def assess(verified: VerifiedSET, *, stored_at: float) -> Signal:
     """`stored_at` is when SIGNALS took it: nothing can have happened later than that, or later than it was said."""
-    claims, event, payload = verified.claims, verified.event, verified.payload
+    claims, happened = verified.claims, verified.happened
     return Signal(
         id=signal_id(claims.iss, claims.jti),
         iss=claims.iss,
         jti=claims.jti,
-        event=event,
+        event=verified.event,
         subject=subject_of(claims.sub_id),
-        confidence=_confidence(event, payload, verified.transmitter.trust),
-        contrary=_contrary(event, payload),
-        event_time=min(_event_time(payload, claims.iat), claims.iat, int(stored_at)),
+        confidence=_confidence(verified.event, happened, verified.transmitter.trust),
+        contrary=_contrary(happened),
+        event_time=min(_event_time(happened, claims.iat), claims.iat, int(stored_at)),
         iat=claims.iat,
     )
 
@@ -86,14 +68,21 @@ def signal_id(iss: str, jti: str) -> str:
     return f"{sha256(iss)}.{sha256(jti)}"
 
 
-def subject_of(sub_id: SubjectID) -> Subject:
-    """RFC 9493 and the complex subject of SSF 1.0 section 3.2, with Weft's members `workload` and `instance`."""
+def subject_of(sub_id: AnySubject) -> Subject:
+    """RFC 9493 and the complex subject of SSF 1.0 section 3.2, with Weft's members.  A format that names none of ours says nothing."""
     match sub_id:
         case ComplexSubject():
             return Subject(
                 workload=_workload(sub_id.workload.uri) if sub_id.workload is not None else None,
                 instance=sub_id.instance.id if sub_id.instance is not None else None,
                 user=_user(sub_id.user) if sub_id.user is not None else None,
+                transaction=sub_id.transaction.id if sub_id.transaction is not None else None,
+            )
+        case AliasesSubject():  # one party under several names: the first that we know
+            found = [subject_of(one) for one in sub_id.identifiers]
+            return Subject(
+                workload=next((one.workload for one in found if one.workload is not None), None),
+                user=next((one.user for one in found if one.user is not None), None),
             )
         case UriSubject():
             return Subject(workload=_workload(sub_id.uri))
@@ -101,13 +90,15 @@ def subject_of(sub_id: SubjectID) -> Subject:
             return Subject(user=_user(sub_id))
 
 
-def _user(simple: UriSubject | EmailSubject | IssSubSubject | OpaqueSubject) -> str | None:
-    """A person as user tokens name them (`sub`).  A URI or an opaque id names none that we could know."""
+def _user(simple: AnySubject) -> str | None:
+    """A person as user tokens name them (`sub`).  Other formats name none that we could know."""
     match simple:
         case EmailSubject():
             return simple.email
         case IssSubSubject():
             return simple.sub
+        case AliasesSubject():
+            return next((user for one in simple.identifiers if (user := _user(one)) is not None), None)
         case _:
             return None
 
@@ -119,30 +110,46 @@ def _workload(uri: str) -> str | None:
         return None
 
 
-def _confidence(event: str, payload: dict[str, Any], trust: dict[str, Confidence]) -> Confidence | None:
-    trusted = trust.get(event, trust.get("*"))
+def _confidence(uri: str, happened: Event, trust: dict[str, Confidence]) -> Confidence | None:
+    trusted = trust.get(uri, trust.get("*"))
     if trusted is None:
         return None
-    said = payload.get("confidence", trusted)
-    return min(trusted, _level(event, payload), said if said in CONFIDENCES else "low", key=CONFIDENCES.index)
+    said: Any = trusted if happened.confidence is None else happened.confidence
+    return min(trusted, _level(happened), said if said in CONFIDENCES else "low", key=CONFIDENCES.index)
 
 
-def _level(event: str, payload: dict[str, Any]) -> Confidence:
-    if event in _BY_MEMBER:
-        member, levels = _BY_MEMBER[event]
-        value = payload.get(member)
-        return levels.get(value, "low") if isinstance(value, str) else "low"
-    return _ALWAYS.get(event, "low")
+def _level(happened: Event) -> Confidence:  # noqa: PLR0911 - one line per meaning
+    match happened:
+        case caep.RiskLevelChange():
+            return _RISK[happened.current_level]
+        case caep.CredentialChange():
+            return "high" if happened.change_type in ("revoke", "delete") else "low"
+        case caep.AssuranceLevelChange():
+            return "medium" if happened.change_direction == "decrease" else "low"
+        case caep.DeviceComplianceChange():
+            return "medium" if happened.current_status == "not-compliant" else "low"
+        case caep.SessionRevoked() | risc.AccountDisabled() | risc.AccountPurged() | risc.SessionsRevoked() | risc.CredentialCompromise():
+            return "high"
+        case risc.AccountCredentialChangeRequired():
+            return "medium"
+        case _:  # nothing that would call for an answer by itself, or unknown: recorded, and a policy can name it
+            return "low"
 
 
-def _contrary(event: str, payload: dict[str, Any]) -> bool:
-    if event in _CONTRARY:
-        member, value = _CONTRARY[event]
-        return bool(payload.get(member) == value)
-    return event in _ALWAYS_CONTRARY
+def _contrary(happened: Event) -> bool:
+    """Takes earlier words of its sender back."""
+    match happened:
+        case caep.RiskLevelChange():
+            return happened.current_level == "LOW"
+        case caep.AssuranceLevelChange():
+            return happened.change_direction == "increase"
+        case caep.DeviceComplianceChange():
+            return happened.current_status == "compliant"
+        case _:
+            return isinstance(happened, risc.AccountEnabled)
 
 
-def _event_time(payload: dict[str, Any], iat: int) -> int:
-    """CAEP 1.0 section 2: seconds, a JSON number.  Whatever is no such time is the SET's own."""
-    said = payload.get("event_timestamp")
-    return int(said) if isinstance(said, int | float) and not isinstance(said, bool) and 0 <= said <= iat else iat
+def _event_time(happened: Event, iat: int) -> int:
+    """CAEP 1.0 section 2: seconds.  What lies after the SET was made (milliseconds, say) is the SET's own time."""
+    said = happened.event_timestamp if isinstance(happened, CAEPEvent) else None
+    return int(said) if said is not None and said <= iat else iat

@@ -8,7 +8,7 @@
 6.  `kid` names a key of that transmitter, of the type the algorithm wants.  `invalid_key`
 7.  Signature.  `authentication_failed`
 8.  `aud` names this fabric as the transmitter's fact says.  `invalid_audience`
-9.  Claims: one event, a subject we understand, neither `exp` nor `sub`.  `invalid_request`
+9.  Claims: one event, with the members its type requires, a subject we understand, neither `exp` nor `sub`.  `invalid_request`
 10. `iat` neither in the future nor too old: a SET has no `exp`, so this bounds for how long one can be replayed.  `invalid_request`
 
 Nothing of a SET is believed before step 7 but which key to try.  Left to others: whether it was received before (the stream), what
@@ -26,6 +26,7 @@ from weft.errors import Malformed
 from weft.jws import UnverifiedJWS, parse_jws
 from weft.strictjson import parse_object
 
+from schemas.events import Event, read_event
 from schemas.facts import Transmitter
 from schemas.signals import SET_TYP, SecurityEventToken
 from workers.common.jose import JWSRefused, KeyRefused, ParsedJWS, PublicKey, public_key, verify_signature
@@ -62,8 +63,13 @@ class VerifiedSET:
 
     @property
     def payload(self) -> dict[str, Any]:
-        """The event's members."""
+        """The event's members, as they were said."""
         return self.claims.events[self.event]
+
+    @property
+    def happened(self) -> Event:
+        """The event, typed.  Raises ValueError where it was not verified to be one of its type."""
+        return read_event(self.event, self.payload)
 
 
 def verify_set(unverified: str, transmitter_of: Callable[[str], Transmitter | None], *, now: float) -> VerifiedSET:
@@ -80,6 +86,7 @@ def verify_set(unverified: str, transmitter_of: Callable[[str], Transmitter | No
     _check_signature(parsed, _key(transmitter, kid), iss)  # 6, 7
     _check_audience(payload.get("aud"), transmitter)  # 8
     claims = _claims(jws, iss)  # 9
+    _check_event(claims, iss)
     _check_iat(claims.iat, now, iss)  # 10
     return VerifiedSET(claims, transmitter)
 
@@ -132,6 +139,16 @@ def _claims(jws: UnverifiedJWS, iss: str) -> SecurityEventToken:
     except ValidationError as error:
         rules = sorted({".".join(str(part) for part in e["loc"][:2]) for e in error.errors(include_input=False)})
         raise SETRefused("invalid_request", f"claims that do not fit: {', '.join(rules)[:200]}", iss) from None
+
+
+def _check_event(claims: SecurityEventToken, iss: str) -> None:
+    """Which subject formats its type wants is the transmitter's to keep (schemas.events), and nothing we would refuse it for."""
+    ((uri, payload),) = claims.events.items()
+    try:
+        read_event(uri, payload)
+    except ValidationError as error:
+        rules = sorted({str(e["loc"][0]) for e in error.errors(include_input=False) if e["loc"]})
+        raise SETRefused("invalid_request", f"members of the event that do not fit: {', '.join(rules)[:200]}", iss) from None
 
 
 def _check_iat(iat: int, now: float, iss: str) -> None:
