@@ -10,8 +10,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from schemas.base import Code, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
-from schemas.token import DEFAULT_TTL_S, MAX_HOPS
+from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
+from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
+from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S
 
 FACT = "org.weft.fact.v1"
 
@@ -30,6 +31,7 @@ class Kind(StrEnum):
     TRANSMITTER = "transmitter"
     ISSUER = "issuer"
     KEY = "key"
+    CLIENT = "client"
 
 
 Patterns = tuple[str, ...]
@@ -264,6 +266,34 @@ class Key(Wire):
     state: Literal["active", "retired", "compromised"] = "active"
 
 
+class Client(Wire):
+    """An OAuth client, RFC 6749 section 2.  Key: SHA-256 of `client_id`.  It may what is listed, and begins with nothing.
+
+    Scopes are exact codes, or prefixes ending in `*`.  A subject token type that `ceilings` does not name is refused: where the type
+    says nothing of scope, its ceiling is the scope (draft-ietf-oauth-transaction-tokens-10: unknown is never unconstrained).
+    """
+
+    kind: Literal[Kind.CLIENT] = Kind.CLIENT
+    client_id: ClientID
+    name: Annotated[str, StringConstraints(max_length=128)] = ""
+    owner: str
+    auth_method: AuthMethod
+    jwks: dict[str, Any] | None = None  # RFC 7517; of private_key_jwt and self_signed_tls_client_auth
+    certificate: Certificate | None = None  # of tls_client_auth, RFC 8705 section 2.1.2
+    spiffe_id: SpiffePattern | None = None  # of spiffe_jwt and spiffe_x509; elsewhere the workload that the client is
+    grant_types: tuple[GrantType, ...] = ()
+    scopes: Patterns = ()  # the most that `client_credentials` gives
+    ceilings: dict[SubjectType, Patterns] = {}  # the most that an exchange gives, by the type of its subject token
+    resources: tuple[Resource, ...] = ()  # RFC 8707: what its access tokens may be for, besides the fabric itself
+    protects: tuple[Resource, ...] = ()  # resources that it serves: tokens for these it may introspect
+    access_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = MAX_TTL_S
+    txn_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = DEFAULT_TTL_S
+    replacements: Annotated[int, Field(ge=0, le=MAX_HOPS)] = 2  # how often its transaction tokens may be replaced
+    dpop_required: bool = False  # `dpop_bound_access_tokens`, RFC 9449 section 5.2
+    document: Digest | None = None  # SHA-256 of the metadata document that was accepted, of a client_id that is a URL
+    state: State = "active"
+
+
 class ResponseRule(Wire):
     """First match of the strictest confidence wins; scope says who is hit."""
 
@@ -287,7 +317,7 @@ class ResponsePolicy(Wire):
 
 
 FactBody = Annotated[
-    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key,
+    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client,
     Field(discriminator="kind"),
 ]
 

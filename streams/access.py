@@ -17,7 +17,19 @@ OUTER_ACCOUNTS = ("AGENTS", "POINTS", "OPERATORS")  # where admission may place 
 JETSTREAM_ACCOUNT = "FABRIC"
 
 RESPONSE_TTL_NS = 10_000_000_000
-FACT_KINDS_OF_REGISTRY = ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
+FACT_KINDS_OF_REGISTRY = (
+    "agent",
+    "tool",
+    "namespace",
+    "relation",
+    "policy",
+    "response",
+    "person",
+    "transmitter",
+    "issuer",
+    "key",
+    "client",
+)
 DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",)}  # stream to its durable consumers
 _API = "$JS.API"
 DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"

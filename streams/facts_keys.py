@@ -15,6 +15,7 @@ from schemas.envelope import CloudEvent
 from schemas.facts import (
     FACT,
     Agent,
+    Client,
     Fact,
     FactBody,
     Key,
@@ -55,6 +56,8 @@ def key_of(body: FactBody) -> str:  # noqa: PLR0911 - one line per kind
             return sha256(body.iss)
         case Key():
             return f"{body.purpose}.{body.kid}"
+        case Client():
+            return sha256(body.client_id)
         case never:
             assert_never(never)
 

@@ -17,6 +17,7 @@ from weft.spiffeid import InvalidSpiffeID, SpiffeID
 from schemas.facts import (
     Agent,
     Bounds,
+    Client,
     Fact,
     Key,
     KeyPurpose,
@@ -41,7 +42,9 @@ MAX_DECODED = 8192
 _RELATIONS = ("member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve")
 NOTHING = Bounds(purposes=(), tools=(), actions=(), depth=0)
 
-BodyT = TypeVar("BodyT", bound=Agent | Tool | Namespace | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key)
+BodyT = TypeVar(
+    "BodyT", bound=Agent | Tool | Namespace | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client
+)
 
 
 class FactChange(NamedTuple):
@@ -216,6 +219,14 @@ class FactsTable:
     def keys(self, purpose: KeyPurpose | None = None) -> tuple[Key, ...]:
         """Public keys in every state; the caller says which states count."""
         return tuple(key for key in self._bodies(Kind.KEY, Key) if purpose in (None, key.purpose))
+
+    def client(self, client_id: str) -> Client | None:
+        """One OAuth client, whatever its state."""
+        return self._body(Kind.CLIENT, sha256(client_id), Client)
+
+    def clients(self) -> tuple[Client, ...]:
+        """All OAuth clients, whatever their state."""
+        return self._bodies(Kind.CLIENT, Client)
 
     # --- policies and postures ------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,8 @@ from workers.edge.openapi import DOCUMENT
 
 HERE = Path(__file__).parent
 MODULES = (
+    "accesstoken",
+    "clients",
     "commands",
     "decision",
     "events.caep",

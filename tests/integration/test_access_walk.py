@@ -50,7 +50,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         *VIEWS,
         *(
             f"weft.fact.{kind}.x"
-            for kind in ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key")
+            for kind in ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key", "client")
         ),
         "weft.push.tool.x",
         "weft.edge.fetch",

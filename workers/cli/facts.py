@@ -56,7 +56,9 @@ def described(key: str, body: Mapping[str, Any] | None) -> str:
         return key
     if "relation" in body:
         return f"{body['subject']} {body['relation']} {body['object']}"
-    return str(body.get("iss") or body.get("value") or body.get("name") or body.get("id") or body.get("prefix") or key)
+    return str(
+        body.get("iss") or body.get("client_id") or body.get("value") or body.get("name") or body.get("id") or body.get("prefix") or key
+    )
 
 
 def show_plan(out: Output, plan: Sequence[PlanLine], batch: Sequence[Change]) -> None:

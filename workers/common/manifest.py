@@ -33,7 +33,7 @@ MAX_BATCH_BYTES = 240_000  # of their JSON; a message of the fabric holds 256 Ki
 _ORDER = tuple(
     Kind(name)
     for name in (
-        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "tool", "agent", "relation", "posture",
+        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "tool", "agent", "client", "relation", "posture",
     )
 )  # fmt: skip
 _BODY: TypeAdapter[FactBody] = TypeAdapter(FactBody)
@@ -199,7 +199,7 @@ def _named_key(kind: Kind, fields: dict[str, str]) -> str:
             return SpiffeID.parse(values[0]).subject
         case Kind.RELATION:
             return relation_key(*values)
-        case Kind.TRANSMITTER | Kind.ISSUER:
+        case Kind.TRANSMITTER | Kind.ISSUER | Kind.CLIENT:
             return sha256(values[0])
         case Kind.KEY:
             return ".".join(values)
@@ -217,5 +217,6 @@ _NAMED_BY: dict[Kind, tuple[str, ...]] = {
     Kind.TRANSMITTER: ("iss",),
     Kind.ISSUER: ("iss",),
     Kind.KEY: ("purpose", "kid"),
+    Kind.CLIENT: ("client_id",),
     Kind.RELATION: ("subject", "relation", "object"),
 }

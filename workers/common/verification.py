@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from weft.claims import VerifiedToken
 from weft.digest import sha256
 from weft.errors import GuardReason, TokenRefused
+from weft.revocation import Revocable
 from weft.token import TokenVerifier
 
 from config.settings import Settings
@@ -35,10 +36,10 @@ KeptT = TypeVar("KeptT")
 class RevocationsKnown(Protocol):
     """What of the revocation view is asked; `weft.revocation.RevocationView` is one."""
 
-    def behind(self, token: VerifiedToken) -> bool:
+    def behind(self, token: Revocable) -> bool:
         """The token was minted at a counter that this view has not reached."""
 
-    def revoked(self, token: VerifiedToken) -> int | None:
+    def revoked(self, token: Revocable) -> int | None:
         """The entry that hits this token."""
 
 

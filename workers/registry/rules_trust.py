@@ -60,7 +60,8 @@ def key_fault(jwk: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
+def key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
+    """A key set whose every key can verify and has a name (RFC 7517 section 5)."""
     keys = jwks.get("keys")
     if not isinstance(keys, list | tuple) or not keys or not all(isinstance(one, Mapping) for one in keys):
         yield invalid(change, "jwks is not a key set with at least one key (RFC 7517 section 5)")
@@ -76,12 +77,12 @@ def _key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
 
 def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problems:
     """Keys that can verify."""
-    yield from _key_set(change, body.jwks)
+    yield from key_set(change, body.jwks)
 
 
 def transmitter(change: Change, body: Transmitter, _: Prospect, __: Fabric) -> Problems:
     """Keys that can verify, and a ceiling that is one."""
-    yield from _key_set(change, body.jwks)
+    yield from key_set(change, body.jwks)
     if not body.trust:
         yield invalid(change, "trust is empty: its word would be worth nothing")
     if not body.ceiling.namespaces:

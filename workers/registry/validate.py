@@ -16,6 +16,7 @@ from typing import assert_never
 from schemas.commands import Change
 from schemas.facts import (
     Agent,
+    Client,
     Key,
     Kind,
     Namespace,
@@ -30,7 +31,7 @@ from schemas.facts import (
 )
 from schemas.reasons import DenyReason
 from streams.facts_keys import key_of, subject_of
-from workers.registry import rules_identity, rules_tools, rules_trust
+from workers.registry import rules_clients, rules_identity, rules_tools, rules_trust
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, invalid
 
@@ -75,7 +76,7 @@ def _rules(prospect: Prospect, changes: tuple[Change, ...], fabric: Fabric) -> P
     yield from rules_tools.tools_relied_upon(prospect)
 
 
-def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noqa: C901, PLR0911 - one line per kind
+def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noqa: C901, PLR0911, PLR0912 - one line per kind
     match change.body:
         case Agent() as body:
             return rules_identity.agent(change, body, prospect, fabric)
@@ -97,6 +98,8 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_trust.policy(change, body, prospect, fabric)
         case ResponsePolicy() as body:
             return rules_trust.response(change, body, prospect, fabric)
+        case Client() as body:
+            return rules_clients.client(change, body, prospect, fabric)
         case Posture() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:

@@ -18,8 +18,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
-from weft.claims import VerifiedToken
 from weft.errors import InvalidRevocation, UnknownKey
 from weft.revocation_messages import BEACON_TYP, ENTRY_TYP, GENESIS, Beacon, Entry, UnverifiedMessage, is_signed, read_event, read_message
 from weft.token import MAX_TTL_S, SKEW_S
@@ -29,6 +29,18 @@ AHEAD_S = 1.0  # a beacon from further in the future says that a clock is wrong:
 MAX_EARLY = 250_000  # entries kept until the ones before them arrive
 
 KeyOf = Callable[[str], bytes | None]
+
+
+class Revocable(Protocol):
+    """What of a verified token is asked here; `weft.claims.VerifiedToken` is one."""
+
+    @property
+    def rev(self) -> int:
+        """The revocation counter it was minted at."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Digests of everything whose revocation ends it."""
 
 
 class RevocationView:
@@ -77,11 +89,11 @@ class RevocationView:
         """The last entry that this view has heard of, applied or not."""
         return max(self.counter, self._newest.n if self._newest else 0)
 
-    def behind(self, token: VerifiedToken) -> bool:
+    def behind(self, token: Revocable) -> bool:
         """Whether entries are missing that were announced, or that the token's issuer knew: whoever can, waits for them."""
         return max(self.announced, token.rev) > self.counter
 
-    def revoked(self, token: VerifiedToken) -> int | None:
+    def revoked(self, token: Revocable) -> int | None:
         """The entry that hits the token, or None.  Whether the view may be believed is the caller's question (`age`, `behind`)."""
         hit = self._hit
         for target in token.targets:

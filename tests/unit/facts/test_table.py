@@ -27,6 +27,10 @@ OTHERS: list[dict[str, Any]] = [
     {"kind": "key", "purpose": "tokens", "kid": "k1", "jwk": JWK, "trust_domain": "88mph.com"},
     {"kind": "key", "purpose": "tokens", "kid": "k0", "jwk": JWK, "trust_domain": "88mph.com", "state": "compromised"},
     {"kind": "key", "purpose": "svid", "kid": "k2", "jwk": JWK, "trust_domain": "88mph.com"},
+    {
+        "kind": "client", "client_id": "console", "owner": "ops", "auth_method": "private_key_jwt", "jwks": {"keys": [JWK]},
+        "grant_types": ["client_credentials"], "scopes": ["ssf.*"],
+    },
     {"kind": "response", "name": "default", "rules": []},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
 ]  # fmt: skip
@@ -44,13 +48,14 @@ def test_every_kind_is_found_under_its_own_name() -> None:
     assert table.person(NKEY) is not None
     assert table.transmitter("https://risk") is not None
     assert table.issuer("https://op") is not None
+    assert table.client("console") is not None
     assert [key.kid for key in table.keys("tokens")] == ["k0", "k1"]
     assert len(table.keys()) == 3
     assert [policy.name for policy in table.policies()] == ["default"]
     assert [policy.name for policy in table.responses()] == ["default"]
     assert len(table.tools()) == 4
     assert len(table.agents()) == 3
-    assert len(table.transmitters()) == len(table.issuers()) == 1
+    assert len(table.transmitters()) == len(table.issuers()) == len(table.clients()) == 1
 
 
 @pytest.mark.parametrize("plain", everything(), ids=lambda plain: plain["kind"])

@@ -1,0 +1,58 @@
+"""The access token that Weft issues: RFC 9068 section 2, signed with the token key.  `cnf`: RFC 9449 section 6.1, RFC 8705 section 3.1.
+
+`txn`, `rev` and `facts` are what makes it revocable as Transaction Tokens are: an entry hits it by its `jti`, its `txn`, whom it names
+and the key that signed it.  Entries are kept as long as a token may live, so no access token lives longer than one (`MAX_TTL_S`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from schemas.base import Digest, InstanceID, Seconds, Sequence, SpiffeIDText, Wire
+from schemas.clients import ClientID, Resource
+
+ACCESS_TYP = "at+jwt"
+MAX_ACCESS_TOKEN_BYTES = 4096
+
+
+class Bound(Wire):
+    """The key that its bearer has to show, RFC 7800 section 3.1: one of the two."""
+
+    jkt: Digest | None = None  # RFC 7638 thumbprint, RFC 9449
+    x5t: Digest | None = Field(default=None, alias="x5t#S256")  # SHA-256 of the DER certificate, RFC 8705
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.jkt is None) == (self.x5t is None):
+            raise ValueError("exactly one of jkt and x5t#S256")
+        return self
+
+
+class ActorClaim(Wire):
+    """Who acts now; nested, who acted before, for information alone (RFC 8693 section 4.1)."""
+
+    sub: str
+    instance: InstanceID | None = None
+    act: ActorClaim | None = None
+
+
+class AccessTokenClaims(Wire):
+    """The payload."""
+
+    iss: str
+    aud: Resource | tuple[Resource, ...]
+    sub: str  # of client_credentials: the client
+    client_id: ClientID
+    iat: Seconds
+    exp: Seconds
+    jti: str
+    scope: str = ""  # separated by spaces, RFC 8693 section 4.2
+    txn: str
+    rev: Sequence
+    facts: Sequence
+    workload: SpiffeIDText | None = None  # the workload that the client proved to be
+    cnf: Bound | None = None
+    act: ActorClaim | None = None
+    authorization_details: tuple[dict[str, Any], ...] = ()  # RFC 9396 section 9.1
