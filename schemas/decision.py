@@ -116,6 +116,7 @@ class Grant(Wire):
     audience: Literal["txn", "resource"]
     bound: tuple[Literal["method", "path", "body"], ...]
     single_use: bool
+    proof: Literal["dpop"] | None = None
     evidence: tuple[Evidence, ...] = ()
     sub: str
     agentic_ctx: dict[str, Any]

@@ -115,6 +115,7 @@ class Tool(Wire):
     bind: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
     token_form: Literal["txn", "resource"] = "txn"  # aud: the trust domain, or the tool's resource (a leaf)
     single_use: bool = False
+    proof: Literal["dpop"] | None = None  # of possession, with every call: RFC 9449, by the instance's key
     evidence: tuple[EvidenceRule, ...] = ()
     object_fields: dict[Name, str] = {}  # field name to JSON pointer (RFC 6901) into the request's body
     chain: tuple[SpiffeIDText, ...] = ()  # agents or namespaces that must have acted before

@@ -69,6 +69,7 @@ class Granted(Wire):
     issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token"] = "urn:ietf:params:oauth:token-type:txn_token"
     expires_at: Seconds
     actions: tuple[Code, ...]  # perhaps fewer than asked
+    proof: Literal["dpop"] | None = None  # what the tool wants beside the token: RFC 9449, by the key that signed the request
     explanation: str  # for `weft explain`
 
 

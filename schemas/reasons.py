@@ -92,6 +92,8 @@ class GuardReason(StrEnum):
     VIEW_BEHIND = "view_behind"
     REPLAYED = "token_replayed"
     CLAIM_UNAVAILABLE = "claim_unavailable"
+    PROOF_MISSING = "proof_missing"  # the tool's record asks for a proof of possession
+    PROOF_INVALID = "proof_invalid"
     INTERNAL = "internal"
 
 

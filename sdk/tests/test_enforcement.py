@@ -4,14 +4,17 @@ from dataclasses import replace
 
 import pytest
 from weft.digest import object_digest
-from weft.enforcement import Asked, check_call, check_view
+from weft.dpop import make_proof
+from weft.enforcement import Asked, check_call, check_proof, check_view
 from weft.errors import GuardReason, Refused
+from weft.nkey import KeyPair
 from weft.objects import digest_of, extract
 from weft.records import EvidenceRule, parse_attachment
 from weft.revocation import RevocationView
 from weft.token import verify_token
 
 from tests.support.signed import ADVISOR, BODY, INSTANCE, ISSUER, NOW, PAYMENTS, TokenKey, Writer, call_claim, claims
+from workers.common.identity import thumbprint
 
 KEY = TokenKey()
 RESOURCE = "https://payments.flux.88mph.com"
@@ -188,3 +191,49 @@ def test_the_view_is_asked_for_its_age_then_for_what_it_lacks_then_for_what_it_h
     view.apply_entry(entry)
     assert seen(view, token()) is GuardReason.REVOKED
     check_view(token(rev=1), TOOL, view, NOW + 1)
+
+
+# --- possession -----------------------------------------------------------------------------------------------------------------------
+
+HOLDER, THIEF = KeyPair("U"), KeyPair("U")
+URL = f"{RESOURCE}/refunds"
+
+
+def shown(key=HOLDER, method="POST", url=URL, of=None, now=NOW):
+    return make_proof(key, method, url, of, now=now)
+
+
+def test_a_tool_that_asks_for_proof_gets_it_from_the_tokens_own_holder():
+    """INVARIANT: where a tool asks for proof of possession, a token in other hands than those it was minted for is worth nothing.
+
+    Taking a token without a proof, with a proof of another token or by another key, would break it.
+    """
+    held = token(cnf={"jkt": thumbprint(HOLDER.public)})
+    wants = replace(TOOL, proof="dpop")
+    assert check_proof(held, replace(ASKED, proof=shown(of=held.raw)), wants, NOW) is not None
+    for proof, reason in {
+        None: GuardReason.PROOF_MISSING,
+        shown(THIEF, of=held.raw): GuardReason.NOT_BOUND,
+        shown(of="another"): GuardReason.PROOF_INVALID,
+        shown(): GuardReason.PROOF_INVALID,
+        shown(method="PUT", of=held.raw): GuardReason.PROOF_INVALID,
+        shown(url=URL + "/1", of=held.raw): GuardReason.PROOF_INVALID,
+        shown(of=held.raw, now=NOW - 36): GuardReason.PROOF_INVALID,
+        "x.y.z": GuardReason.PROOF_INVALID,
+    }.items():
+        with pytest.raises(Refused) as refusal:
+            check_proof(held, replace(ASKED, proof=proof), wants, NOW)
+        assert refusal.value.reason is reason
+
+
+def test_a_proof_that_nobody_asked_for_is_held_to_what_it_says():
+    held = token(cnf={"jkt": thumbprint(HOLDER.public)})
+    assert check_proof(held, ASKED, TOOL, NOW) is None
+    with pytest.raises(Refused):
+        check_proof(held, replace(ASKED, proof=shown(THIEF, of=held.raw)), TOOL, NOW)
+
+
+def test_the_proof_is_for_where_the_tool_lives_not_for_what_a_host_header_says():
+    held, wants = token(cnf={"jkt": thumbprint(HOLDER.public)}), replace(TOOL, proof="dpop", endpoint="http://127.0.0.1:9004/api/")
+    proof = shown(url="http://127.0.0.1:9004/api/refunds", of=held.raw)
+    assert check_proof(held, replace(ASKED, path="/refunds?dry=1", proof=proof), wants, NOW) is not None

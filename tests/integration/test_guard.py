@@ -11,12 +11,15 @@ import httpx
 import pytest
 from weft.asgi import GuardMiddleware
 from weft.errors import GuardReason, Refused
+from weft.grants import Grant, headers_of
 from weft.guard import BEHIND_WAIT_S, Guard
+from weft.nkey import KeyPair
 
 from schemas.record import COMPLETED, USED
 from tests.support.fabric import FabricServer
 from tests.support.guarded import ASKED, INSTANCE, Place, place, tool
 from tests.support.signed import ADVISOR, BODY, TokenKey, claims
+from workers.common.identity import thumbprint
 
 WAIT_S = 6
 
@@ -280,3 +283,36 @@ async def test_a_request_is_served_with_its_record(here):
         assert (await http.post("/refunds", content=BODY)).status_code == 401
         assert (await http.post("/refunds", content=b"{}", headers={"Txn-Token": here.token()})).json() == {"error": "wrong_call"}
         assert (await http.post("/other", content=BODY, headers={"Txn-Token": here.token()})).status_code == 404
+
+
+async def test_a_proof_of_possession_is_good_once_in_the_world(fabric_server):
+    """INVARIANT: of any number of points that are shown the same DPoP proof, one accepts it (RFC 9449 section 11.1).
+
+    A replay store in each process would break it.
+    """
+    async with place(fabric_server, proof="dpop") as here:
+        guards = [await here.guard(), await here.guard(await here.connection("i" + "d5" * 13))]
+        holder, served = KeyPair("U"), done
+        token = here.token(cnf={"jkt": thumbprint(holder.public)})
+        grant = Grant("t", "http://127.0.0.1:1", token, 0, ("refund",), "e", "r", "dpop", holder)
+        headers = headers_of(grant, "POST", f"{grant.endpoint}/refunds")
+        statuses = []
+        for guard in guards:
+            guarded = GuardMiddleware(served, guard, routes={("POST", "/refunds"): ("payments-processing", ("refund",))})
+            async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://any.host") as http:
+                answer = await http.post("/refunds", content=BODY, headers=headers)
+                statuses.append(answer.status_code)
+                again = headers_of(grant, "POST", f"{grant.endpoint}/refunds")
+                assert (await http.post("/refunds", content=BODY, headers=again)).status_code == 200, "a fresh proof of the same token"
+                bare = await http.post("/refunds", content=BODY, headers={"Txn-Token": token})
+                assert (bare.status_code, bare.json()) == (401, {"error": "proof_missing"})
+                assert bare.headers["www-authenticate"].startswith('DPoP error="invalid_dpop_proof", algs="')
+                twice = [*again.items(), ("DPoP", again["DPoP"])]
+                assert (await http.post("/refunds", content=BODY, headers=twice)).json() == {"error": "token_malformed"}
+        assert statuses == [200, 403]
+
+
+async def done(scope, receive, send):
+    """A tool that does what it is told."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"done"})

@@ -43,6 +43,7 @@ def _grant_within(mine: Grant, theirs: Grant) -> bool:
         and mine.ttl_s <= theirs.ttl_s
         and set(mine.bound) >= set(theirs.bound)
         and mine.single_use >= theirs.single_use
+        and theirs.proof in (None, mine.proof)
     )
 
 

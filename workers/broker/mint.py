@@ -185,5 +185,6 @@ def _granted(issued: Issued, token: str) -> Granted:
         token=token,
         expires_at=issued.claims.exp,
         actions=grant.actions,
+        proof=grant.proof,
         explanation=issued.explanation,
     )

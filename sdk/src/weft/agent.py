@@ -1,8 +1,8 @@
 """An agent's side of the contract: ask for one call, get an endpoint and a token good for it, or a typed refusal.
 
 `Agent.invoke()` returns `Grant | Refusal`; both are values, and a `Refusal` is falsy.  `Agent.call()` also performs the HTTP request
-with the `Txn-Token` header (draft-ietf-oauth-transaction-tokens-10 section 1.6).  A `Transaction` keeps what its steps share: the
-person, the transaction they continue, and the evidence that the tools' guards reported.
+with the headers of `weft.grants`.  A `Transaction` keeps what its steps share: the person, the transaction they continue, and the evidence
+that the tools' guards reported.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,9 +20,13 @@ import nats.errors
 from weft import wire
 from weft.connection import Connection
 from weft.digest import b64u, call_parts, sha256
+from weft.grants import Answer, Grant, HTTPCall, Refusal, Refused, headers_of
+from weft.nkey import KeyPair
 
 if TYPE_CHECKING:
     import httpx
+
+__all__ = ["Agent", "Answer", "Grant", "HTTPCall", "Refusal", "Refused", "Transaction", "sign_request"]
 
 DEADLINE_S = 5.0  # of an invocation, retries included
 RETRY_S = 0.05  # between tries while no gateway answers
@@ -33,69 +36,6 @@ GRANTED = "org.weft.invocation.granted.v1"
 TOOLS_ASKED = "org.weft.tools.asked.v1"
 TOOLS_LISTED = "org.weft.tools.listed.v1"
 COMPLETED = "org.weft.transaction.completed.v1"
-
-
-@dataclass(frozen=True, slots=True)
-class HTTPCall:
-    """The HTTP request that is to follow: `path` comes after the tool's endpoint, with its query as it will be sent."""
-
-    method: str
-    path: str
-    body: bytes = b""
-
-    @classmethod
-    def json(cls, method: str, path: str, value: Any) -> HTTPCall:
-        """A call with a JSON body."""
-        return cls(method, path, json.dumps(value, separators=(",", ":")).encode())
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """One call's worth of access.  The token is in no `repr`."""
-
-    txn: str
-    endpoint: str
-    token: str = field(repr=False)
-    expires_at: int
-    actions: tuple[str, ...]
-    explanation: str
-    request_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """No, and all that an agent may know of why.  `explanation` is what to give an operator for `weft explain`."""
-
-    code: str
-    explanation: str
-    needs: str | None = None
-    retry_after_s: float | None = None
-
-    def __bool__(self) -> bool:
-        return False
-
-
-class Refused(Exception):
-    """Raised by `call()`, which has no answer to return."""
-
-    def __init__(self, refusal: Refusal) -> None:
-        super().__init__(f"{refusal.code} (explanation {refusal.explanation})")
-        self.refusal = refusal
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What the tool answered, and the RECORD sequence of the use its guard reported (evidence for later steps)."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-    grant: Grant
-    evidence: int | None
-
-    def json(self) -> Any:
-        """The body as JSON."""
-        return json.loads(self.body)
 
 
 class Agent:
@@ -171,12 +111,12 @@ class Agent:
         return await self._ask({k: v for k, v in payload.items() if v is not None}, {k: v for k, v in carried.items() if v}, deadline_s)
 
     async def _ask(self, payload: dict[str, Any], carried: dict[str, str], deadline_s: float) -> Grant | Refusal:
-        connection, signer, body = self._connection, "", b""
+        connection, key, body = self._connection, None, b""
         until = time.monotonic() + deadline_s
         while (left := until - time.monotonic()) > 0:
-            if connection.key.public != signer:  # first, or rebuilt with another key: another digest must have another id
-                signer, payload = connection.key.public, {**payload, "id": uuid.uuid4().hex}
-                data = {"request": sign_request(payload, signer, connection.key.sign), "svid": connection.svid, **carried}
+            if connection.key is not key:  # first, or rebuilt with another key: another digest must have another id
+                key, payload = connection.key, {**payload, "id": uuid.uuid4().hex}
+                data = {"request": sign_request(payload, key.public, key.sign), "svid": connection.svid, **carried}
                 body = wire.event(REQUESTED, data, source=str(connection.spiffe_id), id=payload["id"])
             try:
                 raw = await connection.request(f"weft.invoke.{connection.name}", body, left)
@@ -185,7 +125,7 @@ class Agent:
             except (nats.errors.Error, OSError, TimeoutError):
                 break
             else:
-                return _answer(raw)
+                return _answer(raw, key)
         return Refusal("unavailable", str(payload["id"]))
 
     async def call(self, tool: str, actions: Sequence[str], purpose: str, call: HTTPCall, **options: Any) -> Answer:
@@ -197,10 +137,10 @@ class Agent:
 
     async def send(self, grant: Grant, call: HTTPCall) -> Answer:
         """Performs the HTTP request that the grant is for."""
-        headers = {"Txn-Token": grant.token}
+        url = grant.endpoint.rstrip("/") + call.path
+        headers = headers_of(grant, call.method, url)
         if call.body:
             headers["Content-Type"] = "application/json"
-        url = grant.endpoint.rstrip("/") + call.path
         response = await self._client().request(call.method, url, content=call.body, headers=headers)
         seq = response.headers.get("Weft-Record", "")
         return Answer(response.status_code, dict(response.headers), response.content, grant, int(seq) if seq.isdigit() else None)
@@ -280,7 +220,7 @@ def sign_request(payload: Mapping[str, Any], nkey: str, sign: Callable[[bytes], 
     return f"{signing_input}.{b64u(sign(signing_input.encode()))}"
 
 
-def _answer(raw: bytes) -> Grant | Refusal:
+def _answer(raw: bytes, key: KeyPair | None) -> Grant | Refusal:
     event = wire.parse(raw)
     data = event.data
     if event.type == GRANTED:
@@ -292,6 +232,8 @@ def _answer(raw: bytes) -> Grant | Refusal:
             tuple(data["actions"]),
             data["explanation"],
             data["request_id"],
+            data.get("proof"),
+            key,
         )
     return _refusal(data)
 

@@ -1,4 +1,5 @@
-"""A guard before an ASGI application.  ASGI 3.0 HTTP; draft-ietf-oauth-transaction-tokens-10 section 1.6 (the header `Txn-Token`).
+"""A guard before an ASGI application.  ASGI 3.0 HTTP; draft-ietf-oauth-transaction-tokens-10 section 1.6 (the header `Txn-Token`); RFC 9449
+section 7.1 (`DPoP`, where the tool's record asks for a proof).
 
 Only listed routes are served, each under a tool and its actions.  The body is read first, since the token is bound to it.  The
 application finds the verified call in `scope["weft"]` and may say `Weft-Outcome: positive` or `negative`; the use is on RECORD before
@@ -16,6 +17,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMappi
 from typing import Any
 from urllib.parse import quote
 
+from weft.dpop import ALGORITHMS
 from weft.enforcement import Asked
 from weft.errors import GuardReason, Refused
 from weft.guard import Guard
@@ -41,6 +43,8 @@ _UNAUTHENTICATED = {
     GuardReason.EXPIRED,
     GuardReason.NOT_YET,
     GuardReason.AUDIENCE,
+    GuardReason.PROOF_MISSING,
+    GuardReason.PROOF_INVALID,
 }
 
 
@@ -85,11 +89,11 @@ class GuardMiddleware:
             return await answer(send, 404, "not_found")
         try:
             body = await read_body(receive)
-            verified = await self._guard.check(_token(scope["headers"]), self._asked(scope, served, body))
+            verified = await self._guard.check(_one(scope["headers"], b"txn-token"), self._asked(scope, served, body))
         except BodyRefused as refused:
             return await answer(send, refused.status, "body_refused")
         except Refused as refused:
-            return await answer(send, status_of(refused.reason), refused.reason)
+            return await answer(send, status_of(refused.reason), refused.reason, _challenge(refused.reason))
         scope["weft"] = verified
         return await _Exchange(self._guard, verified, body, receive, send).run(self._app, scope)
 
@@ -103,7 +107,7 @@ class GuardMiddleware:
             raise Refused(GuardReason.WRONG_CALL, "outside the tool's endpoint")
         query = scope.get("query_string", b"").decode("latin-1")
         path = sent[len(self._mount) :] + (f"?{query}" if query else "")
-        return Asked(served[0], served[1], scope["method"], path, body)
+        return Asked(served[0], served[1], scope["method"], path, body, proof=_one(scope["headers"], b"dpop"))
 
 
 class _Exchange:
@@ -175,6 +179,13 @@ class _Exchange:
         await running  # its exception is the server's to answer
 
 
+def _challenge(reason: GuardReason) -> tuple[Header, ...]:
+    """RFC 9449 section 7.1: the proof is what is wrong, and these algorithms are verified."""
+    if reason not in (GuardReason.PROOF_MISSING, GuardReason.PROOF_INVALID):
+        return ()
+    return ((b"www-authenticate", f'DPoP error="invalid_dpop_proof", algs="{" ".join(sorted(ALGORITHMS))}"'.encode()),)
+
+
 async def read_body(receive: Receive) -> bytes:
     """The whole body; raises BodyRefused for one that is too large, too slow, or ends early."""
     parts: list[bytes] = []
@@ -196,19 +207,24 @@ async def read_body(receive: Receive) -> bytes:
         raise BodyRefused(408) from None
 
 
-async def answer(send: Send, status: int, error: str) -> None:
+async def answer(send: Send, status: int, error: str, challenge: tuple[Header, ...] = ()) -> None:
     """A refusal, and nothing else that could tell anything."""
     body = json.dumps({"error": error}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), (b"cache-control", b"no-store")]
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"cache-control", b"no-store"),
+        *challenge,
+    ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
 
-def _token(headers: Iterable[Header]) -> str | None:
-    """The one `Txn-Token` header; raises Refused for several."""
-    found = [value for name, value in headers if name.lower() == b"txn-token"]
+def _one(headers: Iterable[Header], wanted: bytes) -> str | None:
+    """The one header of that name, in lower case; raises Refused for several (RFC 9449 section 4.3, check 1)."""
+    found = [value for name, value in headers if name.lower() == wanted]
     if len(found) > 1:
-        raise Refused(GuardReason.MALFORMED, "more than one Txn-Token")
+        raise Refused(GuardReason.MALFORMED, f"more than one {wanted.decode()}")
     return found[0].decode("latin-1") if found else None
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from weft.claims import VerifiedToken
 from weft.digest import call_digest, call_parts
-from weft.errors import GuardReason, Refused
+from weft.dpop import VerifiedProof, verify_proof
+from weft.errors import GuardReason, ProofRefused, Refused
 from weft.objects import digest_of, extract
 from weft.records import EvidenceRule, Tool
 from weft.revocation import RevocationView
@@ -26,7 +27,8 @@ class Asked:
     method: str
     path: str
     body: bytes
-    proven_jkt: str | None = None  # thumbprint of the key whose possession the caller proved, where the tool asks for proof
+    proven_jkt: str | None = None  # thumbprint of the key whose possession the caller proved, where something else has verified it
+    proof: str | None = None  # the `DPoP` header
 
 
 def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> str | None:
@@ -45,6 +47,16 @@ def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> st
     for rule in tool.evidence:
         _check_evidence(token, rule, fields, now)
     return digest_of(fields, tool.object_fields)
+
+
+def check_proof(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> VerifiedProof | None:
+    """Step 7 where the tool's record asks for a proof of possession, or one is shown unasked; raises Refused."""
+    if asked.proof is None:
+        if tool.proof is not None:
+            raise ProofRefused(GuardReason.PROOF_MISSING, "the tool's record asks for a DPoP proof")
+        return None
+    url = tool.endpoint.rstrip("/") + asked.path
+    return verify_proof(asked.proof, method=asked.method, url=url, now=now, token=token.raw, jkt=token.jkt)
 
 
 def check_view(token: VerifiedToken, tool: Tool, view: RevocationView, now: float) -> None:

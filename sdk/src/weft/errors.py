@@ -3,7 +3,8 @@
 WeftError
 ├── Malformed             bytes that are not what the contract says: their sender's fault
 ├── Refused               an enforcement point says no, with a GuardReason: the caller's fault, or nobody's
-│   └── TokenRefused      the same, said by the token's verifier
+│   ├── TokenRefused      the same, said by the token's verifier
+│   └── ProofRefused      the same, said of a proof of possession
 ├── InvalidRevocation     a message of the revocation stream that must not be applied
 └── Unavailable           the fabric cannot be reached, or did not answer in time
 """
@@ -35,6 +36,8 @@ class GuardReason(StrEnum):
     VIEW_BEHIND = "view_behind"
     REPLAYED = "token_replayed"
     CLAIM_UNAVAILABLE = "claim_unavailable"
+    PROOF_MISSING = "proof_missing"
+    PROOF_INVALID = "proof_invalid"
     INTERNAL = "internal"
 
 
@@ -64,6 +67,17 @@ class UnknownTokenKey(TokenRefused):
 
     def __init__(self) -> None:
         super().__init__(GuardReason.SIGNATURE, "an unknown key")
+
+
+class ProofRefused(Refused):
+    """The proof of possession does not hold, or is not for this token."""
+
+
+class NonceRequired(ProofRefused):
+    """It does, but for the nonce that the verifier gave out.  RFC 9449 section 8."""
+
+    def __init__(self) -> None:
+        super().__init__(GuardReason.PROOF_INVALID, "without the nonce that was given out")
 
 
 class InvalidRevocation(WeftError):

@@ -6,10 +6,10 @@
 4. Its audience, in the form that the tool's record asks for.
 5. This tool, these actions.
 6. The digest of what is about to be served: at least the parts that the tool's record binds.
-7. The key it is bound to, where the caller had to prove one.
+7. The key it is bound to, where the caller had to prove one: a DPoP proof (RFC 9449) for this request and this token.
 8. The chain of who acted before, and the evidence, that the tool's record requires.
 9. The revocation view: fresh within the tool's budget, not behind the token, and without an entry that hits it.
-10. Single use: claimed before the tool acts, first in the world.  Then 9 again: the claim took time.
+10. Single use of a token, or else of a proof: claimed before the tool acts, first in the world.  Then 9 again: the claim took time.
 
 The first refusal ends it.  There is no await between the last look at the view and the return, and a call that is revoked while it runs
 has its `cancelled` event set before the entry is acknowledged.  Without a connection the view grows old and the guard refuses by
@@ -32,7 +32,8 @@ from nats.aio.msg import Msg
 from weft.claims import VerifiedToken
 from weft.connection import Connection
 from weft.digest import sha256
-from weft.enforcement import Asked, check_call, check_view
+from weft.dpop import VerifiedProof
+from weft.enforcement import Asked, check_call, check_proof, check_view
 from weft.errors import GuardReason, Refused, Unavailable, UnknownTokenKey
 from weft.follower import RevocationFollower
 from weft.point import Point
@@ -144,10 +145,13 @@ class Guard:
 
     async def _check(self, token: VerifiedToken, asked: Asked) -> Verified:
         tool = self._tool(asked.tool)
-        about = check_call(token, asked, tool, self._clock())  # 4 to 8
+        now = self._clock()
+        about = check_call(token, asked, tool, now)  # 4 to 8
+        proof = check_proof(token, asked, tool, now)  # 7
         await self._check_view(token, tool)  # 9
-        if tool.single_use or token.call.single_use:
-            await self._claim(token, tool)  # 10
+        once = _once(token, tool, proof)
+        if once is not None:
+            await self._claim(tool, *once)  # 10
             await self._check_view(token, tool)
         verified = Verified(token, tool.name, asked.actions, about)
         self._running.add(verified)
@@ -169,9 +173,9 @@ class Guard:
             await follower.wait_for(max(view.announced, token.rev), BEHIND_WAIT_S)
         check_view(token, tool, view, self._clock())
 
-    async def _claim(self, token: VerifiedToken, tool: Tool) -> None:
+    async def _claim(self, tool: Tool, what: str, exp: int) -> None:
         try:
-            first = await self._point.claim(tool.name, token.jti, token.exp)
+            first = await self._point.claim(tool.name, what, exp)
         except Unavailable as error:
             raise Refused(GuardReason.CLAIM_UNAVAILABLE, str(error)) from None
         if not first:
@@ -255,3 +259,10 @@ class Guard:
         if self._follower is not None:
             self._follower.catch_up()
         self._attach_due.set()
+
+
+def _once(token: VerifiedToken, tool: Tool, proof: VerifiedProof | None) -> tuple[str, int] | None:
+    """What may happen once, and until when.  A proof is of one token, so that where the token is claimed its proof is with it."""
+    if tool.single_use or token.call.single_use:
+        return token.jti, token.exp
+    return None if proof is None else (f"dpop:{proof.claim}", proof.exp)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
@@ -33,11 +33,13 @@ class Tool:
 
     name: str
     workload: str
+    endpoint: str
     resource: str
     actions: frozenset[str]
     bind: frozenset[BoundPart]
     audience: str  # the trust domain, or the resource where the record asks for tokens of that form
     single_use: bool
+    proof: Literal["dpop"] | None
     evidence: tuple[EvidenceRule, ...]
     object_fields: dict[str, str]
     chain: tuple[str, ...]
@@ -73,16 +75,24 @@ def _tool(record: Mapping[str, Any], trust_domain: str) -> Tool:
     resource, form, staleness_s = read.text(record, "resource"), record.get("token_form", "txn"), record.get("staleness_s", BUDGETS_S[0])
     bind = read.texts(record, "bind") if "bind" in record else ("method", "path", "body")
     fields = read.obj(record, "object_fields") if "object_fields" in record else {}
-    if form not in ("txn", "resource") or staleness_s not in BUDGETS_S or not read.BOUND_PARTS.issuperset(bind):
+    proof = record.get("proof")
+    if (
+        form not in ("txn", "resource")
+        or proof not in (None, "dpop")
+        or staleness_s not in BUDGETS_S
+        or not read.BOUND_PARTS.issuperset(bind)
+    ):
         raise Malformed("a tool's record holds what this guard cannot enforce")
     return Tool(
         name=read.text(record, "name"),
         workload=read.text(record, "workload"),
+        endpoint=read.text(record, "endpoint") if "endpoint" in record else resource,
         resource=resource,
         actions=frozenset(read.texts(record, "actions")),
         bind=cast("frozenset[BoundPart]", frozenset(bind)),
         audience=trust_domain if form == "txn" else resource,
         single_use=read.flag(record, "single_use"),
+        proof=proof,
         evidence=tuple(_rule(item) for item in read.objects(record, "evidence")),
         object_fields={name: read.pointer(fields, name) for name in fields},
         chain=read.texts(record, "chain") if "chain" in record else (),

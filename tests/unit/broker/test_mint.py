@@ -75,6 +75,13 @@ async def test_the_record_holds_what_was_signed(hot: HotPath) -> None:
     assert granted.token.encode() not in body
 
 
+async def test_a_tool_that_asks_for_proof_is_told_to_the_agent(hot: HotPath) -> None:
+    agent = hot.agent()
+    assert (await hot.mint.grant(await hot.allowed(agent))).proof is None
+    hot.put(hot.table.tool("web-search").model_copy(update={"proof": "dpop"}))
+    assert (await hot.mint.grant(await hot.allowed(agent))).proof == "dpop"
+
+
 # --- a gateway that lies -------------------------------------------------------------------------------------------------------------
 
 

@@ -28,6 +28,7 @@ def grant_of(draft: Draft) -> Grant:
         audience=tool.token_form,
         bound=tool.bind,
         single_use=tool.single_use,
+        proof=tool.proof,
         evidence=evidence_of(draft),
         sub=draft.sub,
         agentic_ctx=_agentic_context(draft),

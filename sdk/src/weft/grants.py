@@ -1,0 +1,94 @@
+"""What an agent is granted, or refused, and how a grant travels in the HTTP request that it is for.
+
+The token goes in the `Txn-Token` header (draft-ietf-oauth-transaction-tokens-10 section 1.6); a tool whose record asks for a proof of
+possession gets one in `DPoP` (RFC 9449), by the key that the request was signed with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.dpop import make_proof
+from weft.nkey import KeyPair
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPCall:
+    """The HTTP request that is to follow: `path` comes after the tool's endpoint, with its query as it will be sent."""
+
+    method: str
+    path: str
+    body: bytes = b""
+
+    @classmethod
+    def json(cls, method: str, path: str, value: Any) -> HTTPCall:
+        """A call with a JSON body."""
+        return cls(method, path, json.dumps(value, separators=(",", ":")).encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One call's worth of access.  The token is in no `repr`."""
+
+    txn: str
+    endpoint: str
+    token: str = field(repr=False)
+    expires_at: int
+    actions: tuple[str, ...]
+    explanation: str
+    request_id: str
+    proof: str | None = None  # what the tool wants beside the token
+    key: KeyPair | None = field(default=None, repr=False, compare=False)  # that the request was signed with, and the token is bound to
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No, and all that an agent may know of why.  `explanation` is what to give an operator for `weft explain`."""
+
+    code: str
+    explanation: str
+    needs: str | None = None
+    retry_after_s: float | None = None
+
+    def __bool__(self) -> bool:
+        return False
+
+
+class Refused(Exception):
+    """Raised by `call()`, which has no answer to return."""
+
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(f"{refusal.code} (explanation {refusal.explanation})")
+        self.refusal = refusal
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the tool answered, and the RECORD sequence of the use its guard reported (evidence for later steps)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    grant: Grant
+    evidence: int | None
+
+    def json(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def headers_of(grant: Grant, method: str, url: str) -> dict[str, str]:
+    """The headers of the one request to that URL; raises Refused where the tool wants what this SDK cannot show."""
+    return {"Txn-Token": grant.token, **_proof(grant, method, url)}
+
+
+def _proof(grant: Grant, method: str, url: str) -> dict[str, str]:
+    """The proof of possession that the tool asks for, by the key that the token is bound to; none where it asks for none."""
+    if grant.proof is None:
+        return {}
+    if grant.proof != "dpop" or grant.key is None:
+        raise Refused(Refusal("denied", grant.explanation, needs="proof_of_possession"))
+    return {"DPoP": make_proof(grant.key, method, url, grant.token)}
