@@ -81,7 +81,8 @@ class Query(Wire):
     key: str | None = None
     id: str | None = None  # txn, explanation id
     types: tuple[str, ...] = ()  # of a replay: these event types; none: all
-    after: Sequence = 0
+    after: Sequence = 0  # go on after this row; the `next` of the page before
+    revision: Sequence = 0  # of a verify: the `revision` of the page before
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     wait_s: Annotated[float, Field(ge=0, le=5)] = 0
     agent: SpiffeIDText | None = None

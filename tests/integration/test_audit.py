@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -30,8 +31,12 @@ from streams.facts_keys import key_of
 from tests.support import world
 from tests.support.fabric import FabricServer
 from tests.support.facts import body
+from workers.audit import verification
 from workers.audit.app import build
+from workers.audit.verify import verify
+from workers.common import directget
 from workers.common.decision import decide
+from workers.common.directget import Stored
 from workers.common.operator_client import OperatorClient, Refused
 from workers.registry.app import build as build_registry
 
@@ -185,6 +190,48 @@ async def test_every_decision_can_be_computed_again(fabric: Fabric) -> None:
     await fabric.issue()
     async with audit(fabric.server.settings), fabric.asking() as client:
         assert await client.verify() == {"checked": 6, "differ": []}
+
+
+async def test_verifying_reads_facts_once_and_decides_off_the_loop(fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+    """INVARIANT: verification reads each message of FACTS once, however many pages it takes, and holds up no other question.
+
+    Facts rebuilt for each page, decisions taken in the order of RECORD where copies of a worker lag behind each other, or deciding on
+    the event loop would break it.
+    """
+    early = await fabric.issue()
+    first = early.decision.facts_revision
+    for n in range(3):
+        await fabric.facts(body(world.merged(world.bodies()["advisor"], {"version": f"1.{n}"})))
+        await fabric.issue()
+        await fabric.record("broker", record.ISSUED, early)  # a copy that is behind: of the first revision again
+    read: list[int] = []
+    threads: list[int] = []
+
+    async def many(*args: Any, **options: Any) -> list[Stored]:
+        found = await directget.many(*args, **{**options, "count": 7})
+        read.extend(stored.seq for stored in found)
+        return found
+
+    def deciding(*args: Any) -> dict[str, Any]:
+        threads.append(threading.get_ident())
+        return verify(*args)
+
+    monkeypatch.setattr(verification, "many", many)
+    monkeypatch.setattr(verification, "verify", deciding)
+    checked, place = 0, (0, 0)
+    async with audit(fabric.server.settings), fabric.asking() as client:
+        while True:
+            answer = await client.query(what="verify", revision=place[0], after=place[1], limit=1)
+            checked += answer.rows[0]["checked"]
+            assert answer.rows[0]["differ"] == []
+            if answer.next is None or answer.revision is None:
+                break
+            assert (answer.revision, answer.next) > place
+            place = answer.revision, answer.next
+    assert checked == 7
+    assert read == sorted(set(read))
+    assert read[-1] > first
+    assert threading.get_ident() not in threads
 
 
 TAMPERINGS: dict[str, tuple[tuple[str, ...], Any]] = {

@@ -6,7 +6,7 @@ belong to the trust domain.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import orjson
@@ -21,11 +21,11 @@ from schemas.reasons import DenyReason
 from streams.bus import Caller, event
 from streams.facts_table import FactsTable
 from workers.audit import facts as facts_questions
-from workers.audit.explain import explain
+from workers.audit.explain import explain, row
 from workers.audit.follower import Follower
 from workers.audit.index import Index, Indexed
 from workers.audit.redaction import redacted
-from workers.audit.verify import DECIDED, verify
+from workers.audit.verification import Verification
 from workers.common.clock import Clock
 from workers.common.roles import holds, scopes_of
 from workers.common.rpc import Refused
@@ -33,6 +33,18 @@ from workers.common.rpc import Refused
 SOURCE = "/weft/audit"
 PAGE_BYTES = 200_000  # of rows in one answer; the server's max_payload is 256 KiB
 BEHIND = "the index is behind RECORD; ask again"
+
+
+def page_of(rows: Iterable[dict[str, Any]]) -> tuple[tuple[dict[str, Any], ...], bool]:
+    """As many as one answer holds, at least one; whether that is fewer than there are."""
+    page: list[dict[str, Any]] = []
+    left = PAGE_BYTES
+    for found in rows:
+        left -= len(orjson.dumps(found))
+        if left < 0 and page:
+            return tuple(page), True
+        page.append(found)
+    return tuple(page), False
 
 
 class Answers:
@@ -51,6 +63,7 @@ class Answers:
     ) -> None:
         self._nc, self._index, self._follower, self._facts = nc, index, follower, facts
         self._revocations, self._settings, self._clock = revocations, settings, clock
+        self._verification = Verification(nc, index, lambda: self._facts.revision)
         self._questions: dict[str, Callable[[Query, Person], Awaitable[Answer]]] = {
             "get": self._get,
             "list": self._list,
@@ -86,7 +99,8 @@ class Answers:
             raise Refused(DenyReason.MALFORMED, "list needs a kind")
         entries = sorted((entry for entry in self._facts.list(asked.kind) if entry.seq > asked.after), key=lambda entry: entry.seq)
         seen = [facts_questions.shown(entry.seq, entry.fact) for entry in entries if self._may_see(person, entry.fact)]
-        return Answer(rows=tuple(seen[: asked.limit]), next=seen[asked.limit - 1]["revision"] if len(seen) > asked.limit else None)
+        rows, cut = page_of(seen[: asked.limit])
+        return Answer(rows=rows, next=rows[-1]["revision"] if cut or len(seen) > asked.limit else None)
 
     async def _history(self, asked: Query, person: Person) -> Answer:
         if asked.kind is None or asked.key is None:
@@ -94,8 +108,9 @@ class Answers:
         found = self._facts.get(asked.kind, asked.key)
         if not (found is not None and self._may_see(person, found[1])) and not self._sees(person)(self._trust_domain):
             return Answer(rows=())
-        rows, more = await facts_questions.history(self._nc, asked.kind, asked.key, asked.after, asked.limit)
-        return Answer(rows=tuple(rows), next=more, revision=self._facts.revision)
+        revisions, more = await facts_questions.history(self._nc, asked.kind, asked.key, asked.after, asked.limit)
+        rows, cut = page_of(revisions)
+        return Answer(rows=rows, next=rows[-1]["revision"] if cut else more, revision=self._facts.revision)
 
     async def _can(self, asked: Query, person: Person) -> Answer:
         if asked.agent is not None and not self._sees(person)(asked.agent):
@@ -115,7 +130,9 @@ class Answers:
         if not asked.id:
             raise Refused(DenyReason.MALFORMED, "explain needs an id")
         await self._current()
-        return Answer(rows=tuple(await explain(self._index, asked.id, self._sees(person), self._shown(person))))
+        events, shown = await explain(self._index, asked.id, self._sees(person), asked.after, asked.limit), self._shown(person)
+        rows, cut = page_of(row(event, shown(event)) for event in events)
+        return Answer(rows=rows, next=rows[-1]["seq"] if cut or len(events) == asked.limit else None)
 
     async def _replay(self, asked: Query, person: Person) -> Answer:
         await self._current()
@@ -139,9 +156,7 @@ class Answers:
         if not self._sees(person)(self._trust_domain):
             raise Refused(DenyReason.NOT_AUTHORIZED, "verifying needs the role auditor over the trust domain")
         await self._current()
-        events = await self._index.page(asked.after, asked.limit, DECIDED)
-        page = verify(events, await facts_questions.whole_history(self._nc)) if events else {"checked": 0, "differ": []}
-        return Answer(rows=(page,), next=events[-1].seq if len(events) == asked.limit else None)
+        return await self._verification.page(person.nkey, asked)
 
     async def _points(self, asked: Query, person: Person) -> Answer:
         """Enforcement points whose admission has not run out."""

@@ -5,7 +5,7 @@ A row is `seq`, `time`, `what`, and, where they apply, `reason`, `decision`, `cl
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from schemas import record
@@ -13,28 +13,41 @@ from workers.audit.index import Index, Indexed
 from workers.audit.redaction import Visible
 from workers.audit.references import targets_of
 
-Shown = Callable[[Indexed], dict[str, Any]]  # the event as the asker may see it
+MANY = 1_000
 
 
-async def explain(index: Index, identifier: str, visible: Visible, shown: Shown) -> list[dict[str, Any]]:
-    """A refusal by its explanation id; anything granted by its transaction, with all that followed."""
+async def explain(index: Index, identifier: str, visible: Visible, after: int, limit: int) -> list[Indexed]:
+    """Events after that sequence: a refusal by its explanation id; anything granted by its transaction, with all that followed."""
     named = [event for event in await index.about("explanation", [identifier]) if visible(event.scope)]
     if named and not any(event.type == record.ISSUED for event in named):
-        return [row(event, shown(event)) for event in named]
+        return [event for event in named if event.seq > after][:limit]
     txns = {event.data["claims"]["txn"] for event in named} or {identifier}
-    events = [event for event in await index.about("txn", txns) if visible(event.scope)]
-    events += await _revocations(index, [event for event in events if event.type == record.ISSUED])
-    return [row(event, shown(event)) for event in sorted(events, key=lambda event: event.seq)]
+    events = {event.seq: event for event in await _revocations(index, txns, visible) if event.seq > after}
+    most = limit + len(events)
+    async for event in index.all_about("txn", txns, after):
+        if visible(event.scope):
+            events[event.seq] = event
+        if len(events) >= most:
+            break
+    return [events[seq] for seq in sorted(events)][:limit]
 
 
-async def _revocations(index: Index, issued: Iterable[Indexed]) -> list[Indexed]:
-    """Entries that hit one of these tokens: a target in common, and a number above the counter it was minted at."""
-    hits: dict[int, Indexed] = {}
-    for event in issued:
-        for revoked in await index.about("target", targets_of(event.data["claims"], event.data["kid"])):
-            if revoked.data["n"] > event.data["claims"]["rev"]:
-                hits[revoked.seq] = revoked
-    return list(hits.values())
+async def _revocations(index: Index, txns: Iterable[str], visible: Visible) -> list[Indexed]:
+    """Entries that hit a token of these transactions: a target in common, and a number above the counter it was minted at."""
+    minted: dict[str, int] = {}  # target to the lowest counter that something it hits was minted at
+    async for event in index.all_about("txn", txns):
+        if event.type == record.ISSUED and visible(event.scope):
+            for target in targets_of(event.data["claims"], event.data["kid"]):
+                minted[target] = min(minted.get(target, event.data["claims"]["rev"]), event.data["claims"]["rev"])
+    found = [revoked for targets in _few(sorted(minted)) async for revoked in index.all_about("target", targets)]
+    return [
+        revoked for revoked in found if any(revoked.data["n"] > minted.get(target, revoked.data["n"]) for target in revoked.data["targets"])
+    ]
+
+
+def _few(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    """What one question of SQLite may name."""
+    return (values[start : start + MANY] for start in range(0, len(values), MANY))
 
 
 def row(event: Indexed, seen: dict[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nats.aio.client import Client
-from weft.feed import RepublishedFeed
 
 from schemas.commands import Query
 from schemas.decision import Caller, DecisionInput, UserRights
@@ -13,8 +12,6 @@ from schemas.facts import Fact, Kind
 from schemas.invocation import CallParts
 from streams.facts_keys import read_fact, subject_of
 from streams.facts_table import FactsTable
-from streams.subjects import FACT, PUSH_FACT
-from workers.audit.verify import Message
 from workers.common.decision import decide
 from workers.common.directget import following
 
@@ -83,12 +80,3 @@ def what_if(asked: Query, facts: FactsTable, *, now: int, revocations: int, envi
         revocations=revocations,
     )
     return decide(question, facts).plain()
-
-
-async def whole_history(nc: Client) -> list[Message]:
-    """FACTS from the first message on."""
-    messages: list[Message] = []
-    feed = RepublishedFeed(nc, "FACTS", FACT.filter, PUSH_FACT.filter, lambda *message: messages.append(message))
-    await feed.start()
-    await feed.stop()
-    return messages

@@ -6,24 +6,26 @@ crash, a repeated delivery or a second copy on the same file changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import aiosqlite
 import orjson
 
-from workers.audit.references import references, scope_of
+from workers.audit.references import references, revision_of, scope_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event
-  (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL);
+  (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, revision INTEGER);
 CREATE INDEX IF NOT EXISTS event_type ON event (type, seq);
+CREATE INDEX IF NOT EXISTS event_decided ON event (revision, seq) WHERE revision IS NOT NULL;
 CREATE TABLE IF NOT EXISTS reference (kind TEXT, value TEXT, seq INTEGER, PRIMARY KEY (kind, value, seq)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), seq INTEGER NOT NULL);
 INSERT OR IGNORE INTO checkpoint VALUES (0, 0);
 """
+PAGE = 500
 
 
 class Arrived(NamedTuple):
@@ -48,6 +50,13 @@ class Indexed(NamedTuple):
         """The event's data."""
         data: dict[str, Any] = self.event["data"]
         return data
+
+
+class Decided(NamedTuple):
+    """A decision, and the facts revision that it names."""
+
+    revision: int
+    event: Indexed
 
 
 class Index:
@@ -91,11 +100,12 @@ class Index:
             event = _event(arrived.body)
             if event is None:
                 continue
-            scope = scope_of(event["type"], event["data"], self._trust_domain)
-            events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body))
-            found += [(*reference, arrived.seq) for reference in references(event["type"], event["data"])]
+            about = event["type"], event["data"]
+            scope = scope_of(*about, self._trust_domain)
+            events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body, revision_of(*about)))
+            found += [(*reference, arrived.seq) for reference in references(*about)]
         try:
-            await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?)", events)
+            await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
             await self._db.executemany("INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", found)
             await self._db.execute("UPDATE checkpoint SET seq = max(seq, ?)", (batch[-1].seq,))
             await self._db.commit()
@@ -109,20 +119,41 @@ class Index:
         query = f"SELECT seq, type, scope, subject, body FROM event WHERE seq > ?{chosen} ORDER BY seq LIMIT ?"  # noqa: S608 - only marks
         return await self._events(query, (after, *types, limit))
 
-    async def about(self, kind: str, values: Iterable[str]) -> list[Indexed]:
-        """Events that any of these identifiers leads to."""
+    async def decided(self, revision: int, seq: int, limit: int) -> list[Decided]:
+        """Decisions after that place, by the facts revision that they name, and by sequence within one."""
+        query = (
+            "SELECT seq, type, scope, subject, body, revision FROM event "
+            "WHERE revision IS NOT NULL AND (revision, seq) > (?, ?) ORDER BY revision, seq LIMIT ?"
+        )
+        async with self._db.execute(query, (revision, seq, limit)) as cursor:
+            return [Decided(row[5], _indexed(row)) for row in await cursor.fetchall()]
+
+    async def about(self, kind: str, values: Iterable[str], after: int = 0, limit: int = PAGE) -> list[Indexed]:
+        """The first events after that sequence that any of these identifiers leads to."""
         wanted = tuple(values)
         marks = ",".join("?" * len(wanted))
         query = (
             "SELECT DISTINCT e.seq, e.type, e.scope, e.subject, e.body FROM event e JOIN reference r ON r.seq = e.seq "  # noqa: S608
-            f"WHERE r.kind = ? AND r.value IN ({marks}) ORDER BY e.seq LIMIT 1000"
+            f"WHERE r.kind = ? AND r.value IN ({marks}) AND r.seq > ? ORDER BY e.seq LIMIT ?"
         )
-        return await self._events(query, (kind, *wanted))
+        return await self._events(query, (kind, *wanted, after, limit))
+
+    async def all_about(self, kind: str, values: Iterable[str], after: int = 0) -> AsyncIterator[Indexed]:
+        """All of them, read a page at a time."""
+        wanted = tuple(values)
+        while events := await self.about(kind, wanted, after):
+            for event in events:
+                yield event
+            after = events[-1].seq
 
     async def _events(self, query: str, values: Sequence[Any]) -> list[Indexed]:
         async with self._db.execute(query, values) as cursor:
             rows = await cursor.fetchall()
-        return [Indexed(row[0], row[1], row[2], row[3], orjson.loads(row[4])) for row in rows]
+        return [_indexed(row) for row in rows]
+
+
+def _indexed(row: Sequence[Any]) -> Indexed:
+    return Indexed(row[0], row[1], row[2], row[3], orjson.loads(row[4]))
 
 
 def _event(body: bytes) -> dict[str, Any] | None:

@@ -12,6 +12,8 @@ from schemas import record
 from streams.subjects import parse_connection_name
 
 Data = Mapping[str, Any]
+DECIDED = (record.ISSUED, record.DENIED)
+MAX_REVISION = 2**62  # far above any sequence, and still an integer of SQLite
 
 
 class Reference(NamedTuple):
@@ -53,6 +55,14 @@ def scope_of(type_: str, data: Data, trust_domain: str) -> str:
         if isinstance(candidate, str) and candidate.startswith("spiffe://"):
             return candidate
     return f"spiffe://{trust_domain}"
+
+
+def revision_of(type_: str, data: Data) -> int | None:
+    """The facts revision that a decision says it was made at: 0 where it says none that can be, none for what is no decision."""
+    if type_ not in DECIDED:
+        return None
+    revision = _path(data, "decision", "facts_revision")
+    return revision if isinstance(revision, int) and 0 <= revision <= MAX_REVISION else 0
 
 
 def targets_of(claims: Data, kid: str) -> tuple[str, ...]:

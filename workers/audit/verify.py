@@ -1,12 +1,12 @@
 """Computes decisions again: the recorded input over the facts as they were at the recorded revision.  Promise 6.
 
-The facts are rebuilt from FACTS' own history, message by message, never from the view; so whoever altered a decision on record, or the
-history of a fact, shows up here.  Does NOT verify signatures: tokens are not on record.
+The facts are rebuilt from FACTS' own history, message by message (verification), never from the view; so whoever altered a decision on
+record, or the history of a fact, shows up here.  Does NOT verify signatures: tokens are not on record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from pydantic import ValidationError
@@ -20,45 +20,24 @@ from streams.facts_table import FactsTable
 from workers.audit.index import Indexed
 from workers.common.decision import decide
 
-DECIDED = (record.ISSUED, record.DENIED)
 BEFORE = (Gate.LIMITS, Gate.IDENTITY)  # the gateway's own gates, which read no facts
-Message = tuple[int, str, bytes]  # sequence, subject, body
 
 
-class History:
-    """FACTS from its first message on, applied as far as the decisions need."""
+def verify(events: Iterable[Indexed], facts: FactsTable) -> dict[str, Any]:
+    """How many decisions were computed again, and those that differ: `seq`, `explanation`, `differs`.
 
-    def __init__(self, messages: Sequence[Message]) -> None:
-        self._messages = messages
-        self._applied = 0
-        self.table = FactsTable()
-
-    def at(self, revision: int) -> FactsTable:
-        """The facts at this revision.  Revisions must not go down."""
-        while self._applied < len(self._messages) and self._messages[self._applied][0] <= revision:
-            self.table.apply(*self._messages[self._applied])
-            self._applied += 1
-        return self.table
-
-
-def verify(events: Sequence[Indexed], messages: Sequence[Message]) -> dict[str, Any]:
-    """How many decisions were computed again, and those that differ: `seq`, `explanation`, `differs`."""
-    history, checked, differ = History(messages), 0, []
-    for event in sorted(events, key=_revision):
-        differs = _check(event, history)
+    All of them name one facts revision, and `facts` are the facts as they were at it.
+    """
+    checked, differ = 0, []
+    for event in events:
+        differs = _check(event, facts)
         checked += differs is not None
         if differs:
             differ.append({"seq": event.seq, "explanation": event.data.get("explanation"), "differs": differs})
-    return {"checked": checked, "differ": sorted(differ, key=lambda found: found["seq"])}
+    return {"checked": checked, "differ": differ}
 
 
-def _revision(event: Indexed) -> int:
-    decision = event.data.get("decision") or {}
-    revision = decision.get("facts_revision", 0)
-    return revision if isinstance(revision, int) else 0
-
-
-def _check(event: Indexed, history: History) -> list[str] | None:
+def _check(event: Indexed, facts: FactsTable) -> list[str] | None:
     """What differs; nothing to compute gives none."""
     try:
         recorded = (Issued if event.type == record.ISSUED else Denied).model_validate(event.data, strict=False)
@@ -66,7 +45,7 @@ def _check(event: Indexed, history: History) -> list[str] | None:
         return ["not a record of its type"]
     if recorded.input is None or recorded.decision is None:
         return None
-    again = decide(recorded.input, history.at(recorded.decision.facts_revision))
+    again = decide(recorded.input, facts)
     differs = _differences(recorded.decision, again)
     if isinstance(recorded, Issued):
         differs += _beyond(recorded.claims, recorded.input, again)

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NATSError
 
 DEADLINE_S = 2.0
 PAUSE_S = 0.05  # between tries while the stream has no leader
+BATCH = 1000
 _NOT_FOUND = "404"
+_END = "204"  # of a batch
 
 
 class Unavailable(Exception):
@@ -48,6 +52,41 @@ async def at(nc: Client, stream: str, seq: int, *, deadline_s: float = DEADLINE_
 async def following(nc: Client, stream: str, subjects: str, seq: int, *, deadline_s: float = DEADLINE_S) -> Stored | None:
     """The first message of these subjects at or after that sequence.  Raises Unavailable."""
     return await _get(nc, stream, {"seq": seq, "next_by_subj": subjects}, deadline_s)
+
+
+async def many(nc: Client, stream: str, subjects: str, seq: int, *, count: int = BATCH, deadline_s: float = DEADLINE_S) -> list[Stored]:
+    """The next messages of these subjects at or after that sequence, in order; fewer than `count` at the end.  Raises Unavailable.
+
+    Each answer of a batch names the one before (ADR-31), so a lost one shows.
+    """
+    inbox = nc.new_inbox()
+    subscription = await nc.subscribe(inbox)
+    try:
+        query = {"seq": seq, "next_by_subj": subjects, "batch": count}
+        await nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox)
+        async with asyncio.timeout(deadline_s):
+            return await _batch(subscription)
+    except (NATSError, TimeoutError, _NotYet) as error:
+        raise Unavailable(f"{stream} did not answer within {deadline_s} s") from error
+    finally:
+        with suppress(NATSError):
+            await subscription.unsubscribe()
+
+
+async def _batch(subscription: Subscription) -> list[Stored]:
+    found: list[Stored] = []
+    while True:
+        msg = await subscription.next_msg(timeout=None)
+        headers = msg.headers or {}
+        if headers.get("Status") == _NOT_FOUND:
+            return found
+        if headers.get("Nats-Last-Sequence") != str(found[-1].seq if found else 0):
+            raise _NotYet
+        if headers.get("Status") == _END:
+            return found
+        stored = _read(msg)
+        if stored is not None:
+            found.append(stored)
 
 
 async def since(nc: Client, stream: str, subjects: str, time: str, *, deadline_s: float = DEADLINE_S) -> AsyncIterator[Stored]:

@@ -144,8 +144,8 @@ class OperatorClient:
         return rows
 
     async def explain(self, identifier: str) -> Answer:
-        """What is on record about a transaction or an explanation id."""
-        return await self.query(what="explain", id=identifier)
+        """What is on record about a transaction or an explanation id, every page of it."""
+        return Answer(rows=tuple(await self.all(what="explain", id=identifier)))
 
     async def head(self) -> int:
         """The last RECORD sequence that audit has."""
@@ -167,15 +167,15 @@ class OperatorClient:
 
     async def verify(self) -> dict[str, Any]:
         """Computes every decision again: how many were checked, and those that differ."""
-        checked, differ, after = 0, [], 0
+        checked, differ, place = 0, [], (0, 0)
         while True:
-            answer = await self._query(Query(what="verify", after=after, limit=500), VERIFY_S)
+            answer = await self._query(Query(what="verify", revision=place[0], after=place[1], limit=500), VERIFY_S)
             (page,) = answer.rows
             checked += page["checked"]
             differ += page["differ"]
-            if answer.next is None:
-                return {"checked": checked, "differ": differ}
-            after = answer.next
+            if answer.next is None or answer.revision is None:
+                return {"checked": checked, "differ": sorted(differ, key=lambda found: found["seq"])}
+            place = answer.revision, answer.next
 
     async def _query(self, question: Query, deadline_s: float) -> Answer:
         return await self._ask(subjects.QUERY.at(self.name), commands.QUERY, question, Answer, question.wait_s + deadline_s)
