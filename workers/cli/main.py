@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from workers.cli import agents, fabric, facts, records, responses
 from workers.cli.common import add_common
@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     out = Output(as_json=args.json)
     try:
-        return int(asyncio.run(args.run(args, out)))
+        with asyncio.Runner(loop_factory=_loop(args)) as runner:
+            return int(runner.run(args.run(args, out)))
     except Stop as stop:
         out.stop(stop)
         return int(stop.status)
@@ -44,6 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `weft record replay | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.DONE)
+
+
+def _loop(args: argparse.Namespace) -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """One of uvloop for what stays (`set_defaults(uvloop=True)`); a command that answers and ends is quicker without loading it."""
+    if not getattr(args, "uvloop", False):
+        return None
+    import uvloop
+
+    return uvloop.new_event_loop
 
 
 def entry() -> None:
