@@ -1,6 +1,6 @@
 """Values computed from facts, each kept until an event touches something that it read.  Pure; no value expires by a timer.
 
-What a value read is named by tokens: `agent/<key>` for one fact, `policy` for a whole kind, and the ends of relations
+`Memo` knows what each value read, `AtRevision` does not have to.  What a value read is named by tokens: `agent/<key>` for one fact, `policy` for a whole kind, and the ends of relations
 (facts_relations.tokens).
 """
 
@@ -10,6 +10,25 @@ from collections.abc import Hashable, Iterable
 from typing import Any
 
 MAX_VALUES = 16_384
+
+
+class AtRevision:
+    """Values that follow from all facts as they are, kept until the next event, whatever it is about; when full, all make room."""
+
+    def __init__(self, max_values: int = MAX_VALUES) -> None:
+        self._max = max_values
+        self._values: dict[Hashable, Any] = {}
+        self.get = self._values.get  # the value, or none
+
+    def put(self, key: Hashable, value: Any) -> None:
+        """Keep it."""
+        if len(self._values) >= self._max:
+            self._values.clear()
+        self._values[key] = value
+
+    def forget(self) -> None:
+        """An event came."""
+        self._values.clear()
 
 
 class Memo:

@@ -34,7 +34,7 @@ from schemas.facts import (
     UserIssuer,
 )
 from streams.facts_keys import place_of, posture_key, read_fact
-from streams.facts_memo import Memo
+from streams.facts_memo import AtRevision, Memo
 from streams.facts_relations import Edge, Relations, tokens
 from streams.subjects import relation_key
 
@@ -64,11 +64,15 @@ class Entry(NamedTuple):
 
 
 class FactsTable:
-    """The facts at one revision.  `memo` holds what others computed from it, until an event touches what they read."""
+    """The facts at one revision.
+
+    `memo` holds what others computed from it, until an event touches what they read; `at_revision` holds it until the next event, whatever it touches.
+    """
 
     def __init__(self) -> None:
         self.revision = 0
         self.memo = Memo()
+        self.at_revision = AtRevision()
         self._slots: dict[Kind, dict[str, tuple[int, bytes]]] = {kind: {} for kind in Kind}
         self._decoded: dict[tuple[Kind, str], Fact | None] = {}
         self._relations = Relations()
@@ -81,6 +85,7 @@ class FactsTable:
         if seq <= self.revision:
             return None
         self.revision = seq
+        self.at_revision.forget()
         place = place_of(subject)
         if place is None:
             return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from weft import nkey as nkeys
@@ -41,17 +41,15 @@ class VerifiedSVID:
     exp: int
     jti: str | None
     jkt: str  # RFC 7638 thumbprint of that key
+    name: str = field(init=False)  # the connection's
+    caller: Caller = field(init=False)  # as the decision reads it
 
-    @property
-    def name(self) -> str:
-        """The connection's name."""
-        return connection_name(self.instance, self.id)
-
-    def caller(self) -> Caller:
-        """As the decision reads it."""
-        return Caller(
+    def __post_init__(self) -> None:
+        caller = Caller(
             id=str(self.id), instance=self.instance, attested=self.attested, assurance=self.assurance, jkt=self.jkt, svid_exp=self.exp
         )
+        object.__setattr__(self, "name", connection_name(self.instance, self.id))  # once, since an SVID is used for its whole life
+        object.__setattr__(self, "caller", caller)
 
 
 def audience_of(trust_domain: str, nkey: str) -> str:

@@ -39,7 +39,7 @@ def test_a_good_svid() -> None:
     assert (found.assurance, found.nkey, found.exp, found.jti) == ("development", KEY.public, NOW + 300, "one")
     assert found.jkt == sha256(canonical({"crv": "Ed25519", "kty": "OKP", "x": b64u(decode_public(KEY.public, "U"))}))
     assert found.name == f"{INSTANCE}.88mph~com.agents.advisor"
-    assert found.caller().id == ADVISOR
+    assert found.caller.id == ADVISOR
 
 
 @pytest.mark.parametrize("alg", ALGS)

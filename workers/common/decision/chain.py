@@ -17,7 +17,7 @@ def ceiling(draft: Draft) -> Said:
     refused = _continues(draft, parent)
     if refused is not None:
         return refused
-    draft.live(parent.exp - draft.input.now)
+    draft.end(parent.exp)
     draft.narrow(tools=parent.ceiling.tools, purposes=parent.ceiling.purposes, actions=parent.ceiling.actions, depth=_depth(parent))
     within = {
         "the tool": matches(parent.ceiling.tools, draft.tool.name),
@@ -62,7 +62,7 @@ def rights(draft: Draft) -> Said:
         return Stop(DenyReason.USER_NOT_DELEGATING, "not these actions")
     draft.actions = tuple(action for action in draft.actions if draft.slice.user_operates(action))
     if user is not None:
-        draft.live(user.exp - draft.input.now)
+        draft.end(user.exp)
         _scope(draft, user)
     return "the person holds these rights" if draft.actions else Stop(DenyReason.USER_LACKS_RIGHT)
 

@@ -17,7 +17,8 @@ def constraints(draft: Draft) -> Said:
     if not (_within(asked.environment, draft.agent.charter.environment) and _within(asked.environment, tool.environment)):
         return Stop(DenyReason.ENVIRONMENT_MISMATCH)
     # 2.
-    draft.live(tool.max_ttl_s, asked.caller.svid_exp - asked.now)
+    draft.live(tool.max_ttl_s)
+    draft.end(asked.caller.svid_exp)
     if draft.ttl_s <= 0:
         return Stop(DenyReason.SVID_EXPIRED)
     # 3. A token that binds nothing where the record wants a binding would be good for any call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,13 +63,15 @@ class Draft:
     slice: Slice = field(init=False)
     limits: Limits = field(default_factory=Limits)
     actions: tuple[str, ...] = ()
-    ttl_s: int = MAX_TTL_S
+    life_s: int = MAX_TTL_S  # at most
+    dead_at: int = sys.maxsize  # at the latest
+    same_until: int = sys.maxsize  # for the facts that count, besides the slice's
     policy_digest: str | None = None
     supposed_user: bool = False  # only for listing tools: as if a person with every right had asked
 
     def __post_init__(self) -> None:
         self.actions = tuple(dict.fromkeys(self.input.actions))
-        self.ttl_s = min(self.ttl_s, self.input.ttl_s if self.input.ttl_s is not None else DEFAULT_TTL_S)
+        self.life_s = min(self.life_s, self.input.ttl_s if self.input.ttl_s is not None else DEFAULT_TTL_S)
 
     @cached_property
     def human(self) -> str | None:
@@ -104,9 +107,22 @@ class Draft:
         """A limit on the actions of this call alone."""
         self.actions = tuple(action for action in self.actions if matches(actions, action))
 
-    def live(self, *ttls_s: int) -> None:
-        """Limits on the life of the token."""
-        self.ttl_s = min(self.ttl_s, *ttls_s)
+    def live(self, ttl_s: int) -> None:
+        """A limit on the life of the token."""
+        self.life_s = min(self.life_s, ttl_s)
+
+    def end(self, at: int) -> None:
+        """The token rests on something that ends then."""
+        self.dead_at = min(self.dead_at, at)
+
+    @property
+    def ttl_s(self) -> int:
+        """What is left of the token's life."""
+        return min(self.life_s, self.dead_at - self.input.now)
+
+    def steady(self) -> tuple[int, int]:
+        """The span of times, its end excluded, at which the same gates would say the same of this request; empty where none is known."""
+        return self.slice.since, min(self.slice.until, self.same_until, self.dead_at - self.life_s + 1)
 
 
 def is_workload(sub: str) -> bool:

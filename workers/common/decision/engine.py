@@ -18,6 +18,7 @@ from workers.common.decision.draft import Draft, Hold, Judge, Said, Stop
 from workers.common.decision.gates import charter, namespace, posture, registered, views
 from workers.common.decision.granting import grant_of
 from workers.common.decision.graph import graph
+from workers.common.decision.kept import Kept, kept_for, question
 
 GATES: tuple[tuple[Gate, Judge], ...] = (
     (Gate.REGISTERED, registered),
@@ -35,7 +36,18 @@ MAX_NOTE = 400
 
 def decide(asked: DecisionInput, facts: FactsTable) -> Decision:
     """The decision, and one line for every gate that was asked."""
+    about = question(asked)
+    held: Kept | None = facts.at_revision.get(about)
+    if held is not None and held.since <= asked.now < held.until:
+        return held.decision
     draft = Draft(asked, facts)
+    decision = _through_the_gates(draft)
+    if about is not None and decision and (keep := kept_for(decision, draft)) is not None:
+        facts.at_revision.put(about, keep)
+    return decision
+
+
+def _through_the_gates(draft: Draft) -> Decision:
     lines: list[GateLine] = []
     hold: Hold | None = None
     for gate, judge in GATES:

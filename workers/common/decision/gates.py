@@ -110,5 +110,7 @@ def _delegate(draft: Draft) -> Said:
     _, edge = facts.relation(f"agent:{caller}", "may_delegate_to", f"agent:{callee}")
     if edge is None or not edge.live(draft.input.now):
         return Stop(DenyReason.OUT_OF_CHARTER, "it may not delegate to this agent")
+    if edge.expires_at is not None:
+        draft.same_until = min(draft.same_until, edge.expires_at)
     draft.keep(edge.actions)
     return f"may delegate to {callee}" if draft.actions else Stop(DenyReason.OUT_OF_CHARTER, "it may not delegate these actions")
