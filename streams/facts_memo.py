@@ -1,7 +1,7 @@
 """Values computed from facts, each kept until an event touches something that it read.  Pure; no value expires by a timer.
 
-`Memo` knows what each value read, `AtRevision` does not have to.  What a value read is named by tokens: `agent/<key>` for one fact, `policy` for a whole kind, and the ends of relations
-(facts_relations.tokens).
+`Memo` knows what each value read, `AtRevision` does not have to.  What a value read is named by tokens: `agent/<key>` for one fact,
+`policy` for a whole kind, and the ends of relations (facts_relations.tokens).
 """
 
 from __future__ import annotations

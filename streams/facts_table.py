@@ -66,7 +66,8 @@ class Entry(NamedTuple):
 class FactsTable:
     """The facts at one revision.
 
-    `memo` holds what others computed from it, until an event touches what they read; `at_revision` holds it until the next event, whatever it touches.
+    `memo` holds what others computed from it, until an event touches what they read; `at_revision` until the next event, whatever it
+    touches.
     """
 
     def __init__(self) -> None:

@@ -19,7 +19,8 @@ def test_a_table_rebuilt_from_history_decides_the_same_bytes(data: st.DataObject
     """INVARIANT: a live table with a warm memo, one replayed from all messages, and one loaded from the last message of each subject
     decide byte for byte the same (promise 6).
 
-    It would break if the memo outlived an event, or a kept decision the time at which something it rests on ends, if dictionary order leaked into a decision, or if a deletion left something behind.
+    It would break if the memo outlived an event, or a kept decision the end of what it rests on, if dictionary order leaked into a
+    decision, or if a deletion left something behind.
     """
     history = [(*message(fact, deleted=False),) for fact in data.draw(make.worlds())]
     gone = data.draw(st.lists(st.sampled_from(data.draw(make.worlds())), max_size=6))

@@ -10,7 +10,6 @@ from tests.support.facts import put
 from workers.common.decision import decide
 from workers.common.decision.kept import UNREAD, question
 
-
 FRAUD_CHECK = {"tool": "fraud-check", "actions": ["check"], "evidence": None, "evidence_wanted": None}
 
 
