@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from schemas.commands import Change
 from schemas.facts import Key, Policy, ResponsePolicy, ResponseRule, Transmitter, UserIssuer
 from workers.common.decision.cedar import PolicyError, parse
+from workers.common.decision.vocabulary import faults
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 
@@ -90,10 +91,12 @@ def transmitter(change: Change, body: Transmitter, _: Prospect, __: Fabric) -> P
 
 
 def policy(change: Change, body: Policy, _: Prospect, __: Fabric) -> Problems:
-    """Cedar that parses and says something.  An error in one policy denies everybody, so none is let in."""
+    """Cedar that parses, says something, and speaks of what requests have.  An error in one policy denies everybody, so none is let in."""
     try:
         if not parse(body.cedar):
             yield invalid(change, "it holds no policy: delete the fact instead")
+        for fault in faults(body.cedar):
+            yield invalid(change, fault)
     except PolicyError:
         yield invalid(change, "it does not parse as Cedar, or holds a template")
 

@@ -92,7 +92,7 @@ class Policies:
         if self.error is not None:
             raise PolicyError(self.error)
         handle = self._handle(requests[0]["principal"], requests[0]["resource"])
-        return tuple(map(self._answer, _engine(cedarpy.is_authorized_batch, requests, handle, entities)))
+        return tuple(map(self._answer, asked_of_engine(cedarpy.is_authorized_batch, requests, handle, entities)))
 
     def _handle(self, principal: Mapping[str, str], resource: Mapping[str, str]) -> cedarpy.PolicySet:
         who, what = (principal["type"], principal["id"]), (resource["type"], resource["id"])
@@ -114,7 +114,7 @@ class Policies:
 
 def parse(text: str) -> dict[str, Any]:
     """A policy text as Cedar's JSON policies by their position.  Templates are refused: unlinked they would permit nothing."""
-    parsed = json.loads(_engine(cedarpy.policies_to_json_str, text))
+    parsed = json.loads(asked_of_engine(cedarpy.policies_to_json_str, text))
     if parsed["templates"] or parsed["templateLinks"]:
         raise PolicyError("templates are not supported")
     static: dict[str, Any] = parsed["staticPolicies"]
@@ -123,12 +123,12 @@ def parse(text: str) -> dict[str, Any]:
 
 def entities_of(entities: Iterable[dict[str, Any]]) -> cedarpy.Entities:
     """A prepared handle.  Raises PolicyError."""
-    return _engine(cedarpy.Entities.from_json_str, json.dumps(list(entities)))
+    return asked_of_engine(cedarpy.Entities.from_json_str, json.dumps(list(entities)))
 
 
 def _policy_set(static: dict[str, Any]) -> cedarpy.PolicySet:
     document = {"staticPolicies": static, "templates": {}, "templateLinks": []}
-    return _engine(cedarpy.PolicySet.from_json_str, json.dumps(document))
+    return asked_of_engine(cedarpy.PolicySet.from_json_str, json.dumps(document))
 
 
 def _named(scope: Mapping[str, Any]) -> Uid | None:
@@ -138,7 +138,7 @@ def _named(scope: Mapping[str, Any]) -> Uid | None:
     return scope["entity"]["type"], scope["entity"]["id"]
 
 
-def _engine(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def asked_of_engine(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Ask Cedar.  Every way to fail is a PolicyError, a panic of the Rust code too: PyO3 raises it past `Exception`."""
     try:
         return call(*args, **kwargs)
