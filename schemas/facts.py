@@ -32,6 +32,7 @@ class Kind(StrEnum):
     ISSUER = "issuer"
     KEY = "key"
     CLIENT = "client"
+    POINT = "point"
 
 
 Patterns = tuple[str, ...]
@@ -120,6 +121,7 @@ class Tool(Wire):
     object_fields: dict[Name, str] = {}  # field name to JSON pointer (RFC 6901) into the request's body
     chain: tuple[SpiffeIDText, ...] = ()  # agents or namespaces that must have acted before
     staleness_s: Literal[3, 30] = 3  # how old the guard's revocation view may be
+    uncontained: Literal["refuse", "serve"] = "refuse"  # new calls, while a point of its workload has not applied a revocation in time
     max_ttl_s: Ttl = DEFAULT_TTL_S
     environment: Environment = {}
     selectors: Selectors = Selectors()  # of its workload's process, where no agent has that SPIFFE ID; empty ones match nothing
@@ -295,6 +297,19 @@ class Client(Wire):
     state: State = "active"
 
 
+class Point(Wire):
+    """An enforcement point that is not contained: past its budget it speaks, and has not applied entry `n`, or was seen to accept what
+    that entry revoked.  Key: its name.  Deleted once it has answered, or fell silent past its budget and so refuses by itself.
+    """
+
+    kind: Literal[Kind.POINT] = Kind.POINT
+    name: Annotated[str, StringConstraints(pattern=r"^[^\s]{1,600}$")]
+    workload: SpiffeIDText
+    n: int
+    why: Literal["not_applied", "accepted"]
+    since: Seconds
+
+
 class ResponseRule(Wire):
     """First match of the strictest confidence wins; scope says who is hit."""
 
@@ -318,7 +333,7 @@ class ResponsePolicy(Wire):
 
 
 FactBody = Annotated[
-    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client,
+    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client | Point,
     Field(discriminator="kind"),
 ]
 

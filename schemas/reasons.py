@@ -66,6 +66,7 @@ class DenyReason(StrEnum):
     SET_INVALID = "set_invalid"
     BEYOND_CEILING = "beyond_ceiling"
     ALREADY_CLAIMED = "already_claimed"
+    TOOL_UNCONTAINED = "tool_uncontained"  # a point of it has not applied a revocation in time
     NOT_FOUND = "not_found"
     INTERNAL = "internal"
 
@@ -126,6 +127,7 @@ _TOLD: dict[DenyReason, AgentCode] = {
     DenyReason.RECORD_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.BROKER_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.DEADLINE_EXCEEDED: AgentCode.UNAVAILABLE,
+    DenyReason.TOOL_UNCONTAINED: AgentCode.UNAVAILABLE,
     DenyReason.INTERNAL: AgentCode.UNAVAILABLE,
 }
 

@@ -24,6 +24,7 @@ SIGNALLED = "org.weft.record.signalled.v1"
 RESPONDED = "org.weft.record.responded.v1"
 REVOKED = "org.weft.record.revoked.v1"
 COMPLETED = "org.weft.record.completed.v1"
+UNCONTAINED = "org.weft.record.uncontained.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -178,6 +179,17 @@ class Completed(Wire):
     p99_ms: float | None = None
 
 
+class Uncontained(Wire):
+    """The alarm: an enforcement point is not contained, or (`ended`) it is again."""
+
+    point: str
+    agent: SpiffeIDText  # its workload: whose auditors may see it
+    n: int  # the entry it has not applied, or whose target it was seen to accept
+    why: Literal["not_applied", "accepted"]
+    tools: tuple[Name, ...]  # new calls are refused, unless their record says `serve`
+    ended: Literal["answered", "silent"] | None = None  # silent: past its budget, so it refuses by itself
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -185,7 +197,20 @@ class Canary(Wire):
 
 
 RecordData = (
-    Issued | Denied | Limited | Used | Admitted | NotAdmitted | Cut | Applied | Signalled | Responded | Revoked | Completed | Canary
+    Issued
+    | Denied
+    | Limited
+    | Used
+    | Admitted
+    | NotAdmitted
+    | Cut
+    | Applied
+    | Signalled
+    | Responded
+    | Revoked
+    | Completed
+    | Uncontained
+    | Canary
 )
 BY_TYPE: dict[str, type[Any]] = {
     ISSUED: Issued,
@@ -200,5 +225,6 @@ BY_TYPE: dict[str, type[Any]] = {
     RESPONDED: Responded,
     REVOKED: Revoked,
     COMPLETED: Completed,
+    UNCONTAINED: Uncontained,
     CANARY: Canary,
 }

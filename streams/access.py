@@ -206,6 +206,7 @@ CREDENTIALS: dict[str, Credential] = {
                 s.REVOCATION_ENTRY.filter,
                 s.REVOCATION_BEACON.filter,
                 s.CLAIMED.filter,
+                s.FACT.at("point") + ".>",
                 s.RECORD.at("point") + ".>",
                 s.ORDER.filter,  # a copy that does not write hands on to the one that does
                 *_pull("FACTS", "revocation"),

@@ -22,6 +22,7 @@ from schemas.facts import (
     Kind,
     Namespace,
     Person,
+    Point,
     Policy,
     Posture,
     Relation,
@@ -37,7 +38,7 @@ _KINDS = {kind.value: kind for kind in Kind}
 _EVENT = CloudEvent[Fact]
 
 
-def key_of(body: FactBody) -> str:  # noqa: PLR0911 - one line per kind
+def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
     """The key that belongs to this body."""
     match body:
         case Agent():
@@ -58,6 +59,8 @@ def key_of(body: FactBody) -> str:  # noqa: PLR0911 - one line per kind
             return f"{body.purpose}.{body.kid}"
         case Client():
             return sha256(body.client_id)
+        case Point():
+            return body.name
         case never:
             assert_never(never)
 

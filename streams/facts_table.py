@@ -24,6 +24,7 @@ from schemas.facts import (
     Kind,
     Namespace,
     Person,
+    Point,
     Policy,
     Posture,
     Relation,
@@ -36,14 +37,14 @@ from schemas.facts import (
 from streams.facts_keys import place_of, posture_key, read_fact
 from streams.facts_memo import AtRevision, Memo
 from streams.facts_relations import Edge, Relations, tokens
-from streams.subjects import relation_key
+from streams.subjects import parse_connection_name, relation_key
 
 MAX_DECODED = 8192
 _RELATIONS = ("member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve")
 NOTHING = Bounds(purposes=(), tools=(), actions=(), depth=0)
 
 BodyT = TypeVar(
-    "BodyT", bound=Agent | Tool | Namespace | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client
+    "BodyT", bound=Agent | Tool | Namespace | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client | Point
 )
 
 
@@ -77,6 +78,7 @@ class FactsTable:
         self._slots: dict[Kind, dict[str, tuple[int, bytes]]] = {kind: {} for kind in Kind}
         self._decoded: dict[tuple[Kind, str], Fact | None] = {}
         self._relations = Relations()
+        self._uncontained: set[str] = set()  # names of points
         self._versions: dict[Kind, int] = dict.fromkeys(Kind, 0)
 
     # --- events ---------------------------------------------------------------------------------------------------------------
@@ -97,8 +99,17 @@ class FactsTable:
         else:
             self._slots[kind][key] = (seq, body)
             self._decoded.pop(place, None)
+        if kind is Kind.POINT:
+            self._apply_point(key, body)
         self.memo.touch(kind.value, f"{kind.value}/{key}")
         return FactChange(seq, kind, key)
+
+    def _apply_point(self, name: str, body: bytes) -> None:
+        fact = read_fact(Kind.POINT, name, body)
+        if fact is not None and fact.body is None:
+            self._uncontained.discard(name)
+        else:
+            self._uncontained.add(name)
 
     def _apply_relation(self, seq: int, key: str, body: bytes) -> None:
         fact = read_fact(Kind.RELATION, key, body)
@@ -234,6 +245,16 @@ class FactsTable:
         """All OAuth clients, whatever their state."""
         return self._bodies(Kind.CLIENT, Client)
 
+    # --- enforcement points -----------------------------------------------------------------------------------------------------
+
+    def uncontained(self) -> tuple[Point | str, ...]:
+        """The points that are not contained; the bare name of one whose fact cannot be read."""
+        return tuple(self._body(Kind.POINT, name, Point) or name for name in sorted(self._uncontained))
+
+    def uncontained_of(self, workload: str) -> tuple[str, ...]:
+        """The names of those of this workload; by their name alone, so that one that cannot be read counts."""
+        return tuple(name for name in sorted(self._uncontained) if _workload(name) == workload)
+
     # --- policies and postures ------------------------------------------------------------------------------------------------
 
     def policies(self) -> tuple[Policy, ...]:
@@ -297,6 +318,14 @@ def _named(relation: str | None) -> tuple[str, ...]:
 def _subject(spiffe_id: str) -> str | None:
     try:
         return SpiffeID.parse(spiffe_id).subject
+    except InvalidSpiffeID:
+        return None
+
+
+@lru_cache(maxsize=65_536)
+def _workload(point: str) -> str | None:
+    try:
+        return str(parse_connection_name(point)[1])
     except InvalidSpiffeID:
         return None
 

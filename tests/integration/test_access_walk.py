@@ -78,6 +78,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.revocation.entry",
         "weft.revocation.beacon",
         "weft.claimed.x",
+        "weft.fact.point.x",
         "weft.record.revocation.x",
         "weft.record.point.x",
         "weft.order.revoke",

@@ -20,7 +20,7 @@ from schemas.commands import FAILED
 from schemas.facts import Cause as PostureCause
 from schemas.facts import Posture, Tool
 from schemas.points import Claim, Failure, Use
-from schemas.record import COMPLETED, REVOKED, USED
+from schemas.record import COMPLETED, REVOKED, UNCONTAINED, USED
 from schemas.revocation import COMPLETE, GENESIS, ORDER, Ack, Complete, Order, Ordered, Target
 from streams import keys, subjects
 from streams.bus import Publisher, event, parse
@@ -552,6 +552,54 @@ async def test_a_point_that_says_nothing_more_ends_as_expired(fabric_server: Fab
         (completed,) = await eventually(lambda: records(audit, COMPLETED), within_s=10.0)
     assert completed["contained"]
     assert [p["state"] for p in completed["points"]] == ["expired"]
+
+
+async def test_a_point_that_speaks_and_does_not_apply_is_an_alarm_and_a_fact_until_it_answers(fabric_server: FabricServer) -> None:
+    """INVARIANT: a point that is uncontained is named on RECORD and on FACTS until it has applied what it missed, whoever writes by then.
+
+    Broken by an alarm that nobody raises, by a fact that a restarted writer forgets, or one that any later word clears.
+    """
+    await fabric_server.put_facts(tool())
+    point, audit = await fabric_server.outer("point", POINT), await fabric_server.worker("audit")
+
+    async def say(n: int) -> None:
+        epoch = (await entries(audit) or [{"epoch": 0}])[-1]["epoch"]
+        await point.publish(subjects.ACK.at(POINT), event("org.weft.point.acked.v1", Ack(n=n, epoch=epoch, at=0.0), source="/test"))
+        await point.flush()
+
+    async def alarms(count: int) -> list[dict[str, Any]]:
+        found = await records(audit, UNCONTAINED)
+        return found if len(found) == count else []
+
+    async def keep_saying(n: int, count: int) -> list[dict[str, Any]]:
+        async with asyncio.timeout(15.0):
+            while not (found := await alarms(count)):
+                await say(n)
+                await asyncio.sleep(0.3)
+        return found
+
+    async with running(build, fabric_server.settings) as copy:
+        await eventually(lambda: has_writer(audit))
+        await say(0)
+        await eventually(lambda: counted(copy, 1))
+        await fabric_server.put_facts(posture())
+        (alarm,) = await keep_saying(0, 1)
+        assert (alarm["point"], alarm["n"], alarm["why"], alarm["tools"]) == (POINT, 1, "not_applied", ["payments"])
+        assert copy.runtime.detail()["uncontained"] == [POINT]
+    async with running(build, fabric_server.settings) as again:  # what it knows is what FACTS says
+        assert again.runtime.facts.table.uncontained_of("spiffe://88mph.com/tools/payments") == (POINT,)
+        await eventually(lambda: is_writer(again))
+        _, ended = await keep_saying(1, 2)
+        assert (ended["point"], ended["ended"]) == (POINT, "answered")
+        await eventually(lambda: nobody_is_late(again))
+
+
+async def is_writer(copy: Any) -> bool:
+    return bool(copy.runtime.detail()["role"] == "writer")
+
+
+async def nobody_is_late(copy: Any) -> bool:
+    return copy.runtime.detail()["uncontained"] == []
 
 
 GARBAGE = (

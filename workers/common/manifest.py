@@ -34,6 +34,7 @@ _ORDER = tuple(
     Kind(name)
     for name in (
         "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "tool", "agent", "client", "relation", "posture",
+        "point",
     )
 )  # fmt: skip
 _BODY: TypeAdapter[FactBody] = TypeAdapter(FactBody)
@@ -150,6 +151,8 @@ def _change(document: _Document) -> Change:
     content = dict(document.content)
     if "delete" in content:
         return _deletion(document)
+    if content.get("kind") == Kind.POINT.value:
+        raise ManifestError(f"{document.where}: what a point is held to follows from what it acknowledges, and is not applied")
     if content.get("kind") == Kind.POSTURE.value:
         raise ManifestError(f"{document.where}: postures follow from signals and are not applied")
     try:

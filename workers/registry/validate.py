@@ -21,6 +21,7 @@ from schemas.facts import (
     Kind,
     Namespace,
     Person,
+    Point,
     Policy,
     Posture,
     Relation,
@@ -58,6 +59,9 @@ def _form(changes: tuple[Change, ...]) -> Problems:
 def _form_of(change: Change) -> Problems:
     if change.kind is Kind.POSTURE:
         yield invalid(change, "postures follow from signals: use `weft revoke` or `weft lift`", DenyReason.NOT_AUTHORIZED)
+        return
+    if change.kind is Kind.POINT:
+        yield invalid(change, "what a point is held to follows from what it acknowledges", DenyReason.NOT_AUTHORIZED)
         return
     try:
         subject_of(change.kind, change.key)
@@ -100,7 +104,7 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_trust.response(change, body, prospect, fabric)
         case Client() as body:
             return rules_clients.client(change, body, prospect, fabric)
-        case Posture() | None:
+        case Posture() | Point() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:
             assert_never(never)

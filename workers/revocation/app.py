@@ -29,8 +29,9 @@ from workers.common import log, rpc
 from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
-from workers.revocation.completion import Tracker
+from workers.revocation.completion import LISTED, Tracker
 from workers.revocation.completions import Completions
+from workers.revocation.containment import Containment
 from workers.revocation.ledger import BrokenLedger, Head
 from workers.revocation.orders import OrderDesk, Orders
 from workers.revocation.outcomes import Outcomes
@@ -60,11 +61,12 @@ class Revocation:
         self._signer = _signer(settings)
         self._stream = NATSLedgerStream(nc, runtime.publisher, lambda: revocation_keys(self._facts))
         self.outcomes = Outcomes(Tracker(lambda point: budget_of(self._facts, point)), recording, clock)
+        self.containment = Containment(self._facts, self.outcomes.tracker, runtime.publisher, recording, clock)
         self.orders = Orders(nc, recording, lambda: self.role.writer)
         self.completions = Completions(self._facts, settings, self.orders, clock)
         self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
         postures = Postures(PostureFeed(nc), self._stream, recording)
-        duties = (OrderDesk(nc, self.orders, runtime.handle).serve, postures.serve, self.outcomes.serve)
+        duties = (OrderDesk(nc, self.orders, runtime.handle).serve, postures.serve, self.outcomes.serve, self.containment.serve)
         self.role = Role(self._stream, self._writer_at, duties, clock)
 
     def _writer_at(self, head: Head) -> Writer:
@@ -93,6 +95,7 @@ class Revocation:
                 beacon = self._stream.beacon_in(body)
                 self.role.beacon_heard(beacon)
                 self.outcomes.beacon_seen(beacon)
+                self.containment.changed()
             else:
                 self.outcomes.entry_seen(self._stream.entry_in(body))
         except BrokenLedger as error:
@@ -103,7 +106,8 @@ class Revocation:
         writer = self.role.writer
         points = sum(1 for _ in self.outcomes.tracker.live())
         head = {} if writer is None else {"n": writer.head.n, "epoch": writer.head.epoch}
-        return {"role": "standby" if writer is None else "writer", "points": points, **head}
+        late = sorted(self.containment.standing())[:LISTED]
+        return {"role": "standby" if writer is None else "writer", "points": points, "uncontained": late, **head}
 
 
 def build(settings: Settings) -> FastStream:

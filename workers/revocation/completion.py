@@ -7,6 +7,10 @@ the writer alone records the outcomes.  How a point ends:
 * *expired*: it said nothing any more, so that past its budget it refuses by itself;
 * *uncontained*: past its budget it still spoke, and had not applied the entry.
 
+Whoever ends as uncontained stays so in `late` until it has applied what it was late for, or is silent for so long that it refuses by
+itself.  A point that a drill saw accept what was revoked is late too, and only a later drill clears it, for its acknowledgements are
+worth nothing.
+
 A point that acknowledges what was never published is not believed at all (`Tracker.heard` returns False).
 """
 
@@ -15,10 +19,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from schemas.record import Completed, PointOutcome
 
-LIVE_S = 15.0  # a point that has not spoken for so long is no longer asked
+LIVE_S = 15.0  # a point that has not spoken for so long, and for longer than its budget, is no longer asked
 GRACE_S = 3.5  # past its budget; longer than the three beacons between two acknowledgements of a healthy point
 KEPT_S = 5.0  # how long closed outcomes are remembered: a takeover, and what its predecessor had not recorded
 LISTED = 500  # outcomes named in one record, so that it fits a message; those not confirmed come first
@@ -33,6 +38,16 @@ class Point:
     at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A point that is not contained."""
+
+    n: int  # what it has not applied
+    epoch: int
+    since: float
+    why: Literal["not_applied", "accepted"] = "not_applied"
+
+
 @dataclass(slots=True)
 class Open:
     """An entry that not every live point has answered for."""
@@ -45,12 +60,17 @@ class Open:
     early: dict[str, float] = field(default_factory=dict)  # answered before we knew that it was committed
 
 
+_NONE = Late(0, 0, 0.0)
+
+
 class Tracker:
     """The points, the open entries, and the outcomes that are ready."""
 
     def __init__(self, budget_of: Callable[[str], float]) -> None:
         self._budget_of = budget_of  # by a point's name
         self.points: dict[str, Point] = {}
+        self.late: dict[str, Late] = {}
+        self.proven: set[str] = set()  # points that a drill saw refuse, and none since saw accept
         self._open: OrderedDict[int, Open] = OrderedDict()
         self._closed: OrderedDict[int, tuple[float, Completed]] = OrderedDict()
         self._highest = 0
@@ -91,6 +111,7 @@ class Tracker:
             return False
         point = self.points.setdefault(name, Point(0, 0, now))
         point.n, point.epoch, point.at = max(point.n, n), max(point.epoch, epoch), now
+        self._answered(name, n, epoch)
         for entry in [e for e in self._open.values() if e.n <= n and e.epoch <= epoch and name in e.waiting]:
             if entry.committed_at is None:
                 entry.early.setdefault(name, now)
@@ -110,8 +131,24 @@ class Tracker:
 
     def forget(self, now: float) -> None:
         """Points long silent are gone: past their budget they refuse by themselves."""
-        for name in [name for name, point in self.points.items() if point.at < now - LIVE_S]:
+        for name in [name for name, point in self.points.items() if self._is_gone(name, now - point.at)]:
             del self.points[name]
+            self.late.pop(name, None)
+            self.proven.discard(name)
+
+    def _is_gone(self, name: str, silent_s: float) -> bool:
+        return silent_s > LIVE_S and silent_s > self._budget_of(name) + GRACE_S
+
+    def accepted(self, name: str, n: int, epoch: int, now: float) -> None:
+        """A drill saw this point accept what entry `n` revoked."""
+        self.late[name] = Late(n, epoch, now, "accepted")
+        self.proven.discard(name)
+
+    def refused(self, name: str) -> None:
+        """A drill saw this point refuse what was revoked."""
+        self.proven.add(name)
+        if name in self.late and self.late[name].why == "accepted":
+            del self.late[name]
 
     def live(self) -> Iterator[tuple[str, Point]]:
         """Who speaks."""
@@ -147,6 +184,13 @@ class Tracker:
             point = self.points.get(name)
             spoke = point is not None and point.at > committed_at + budget
             entry.outcomes.append(PointOutcome(point=name, state="uncontained" if spoke else "expired"))
+            if spoke and self.late.get(name, _NONE).n < entry.n:
+                self.late[name] = Late(entry.n, entry.epoch, committed_at)
+
+    def _answered(self, name: str, n: int, epoch: int) -> None:
+        late = self.late.get(name)
+        if late is not None and late.why == "not_applied" and n >= late.n and epoch >= late.epoch:
+            del self.late[name]
 
     def _close_if_done(self, entry: Open, now: float) -> None:
         if entry.waiting or entry.committed_at is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.digest import sha256
 
 from schemas import record
-from schemas.record import Completed, Revoked, Used
+from schemas.record import Completed, Revoked, Uncontained, Used
 from streams.bus import event
 from streams.subjects import RECORD
 from workers.common.recorder import Recorder
@@ -32,6 +32,12 @@ class Recording:
         id_ = f"revocation:completed:{completed.n}"
         body = event(record.COMPLETED, completed, source=SOURCE, id=id_)
         return await self._recorder.record(RECORD.at("revocation", "completed", "ledger"), body, id_)
+
+    async def uncontained(self, said: Uncontained, revision: int) -> int:
+        """The alarm, and its end; `revision` is that of the fact that says so."""
+        id_ = f"revocation:uncontained:{revision}"
+        body = event(record.UNCONTAINED, said, source=SOURCE, id=id_)
+        return await self._recorder.record(RECORD.at("revocation", "uncontained", said.point), body, id_)
 
     async def used(self, used: Used, report_id: str) -> int:
         """A point's report, once however often it is sent."""

@@ -16,6 +16,7 @@ from tests.support.facts import body, message, put, table_of, tombstone
 
 ADVISOR = "spiffe://88mph.com/agents/advisor"
 NKEY = "U" + "A" * 55
+POINT = f"i{'c4' * 13}.88mph~com.tools.payments"
 JWK = {"kty": "OKP", "crv": "Ed25519", "x": "A" * 43}
 OTHERS: list[dict[str, Any]] = [
     {"kind": "person", "nkey": NKEY, "name": "Doc", "roles": [{"role": "revoker", "namespace": "spiffe://88mph.com"}]},
@@ -33,6 +34,7 @@ OTHERS: list[dict[str, Any]] = [
     },
     {"kind": "response", "name": "default", "rules": []},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
+    {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
 ]  # fmt: skip
 
 
@@ -119,6 +121,16 @@ def test_garbage_is_unreadable_and_never_raises(kind: Kind, raw: bytes) -> None:
     assert table.unreadable(kind) == (key,)
     assert table.revision_of(kind, key) == 2
     assert list(table.list(kind)) == []
+
+
+def test_a_point_that_cannot_be_read_is_not_contained() -> None:
+    table = FactsTable()
+    assert table.uncontained() == ()
+    table.apply(1, f"weft.fact.point.{POINT}", b"?")
+    assert table.uncontained_of("spiffe://88mph.com/tools/payments") == table.uncontained() == (POINT,)
+    assert table.uncontained_of("spiffe://88mph.com/tools") == ()
+    table.apply(2, *tombstone(Kind.POINT, POINT))
+    assert table.uncontained() == ()
 
 
 def test_unreadable_is_strict_where_absent_would_be_mild() -> None:

@@ -138,3 +138,55 @@ def test_a_record_names_those_that_did_not_confirm_first_and_fits_a_message() ->
 def test_percentiles_are_nearest_rank() -> None:
     values = [float(n) for n in range(1, 101)]
     assert (percentile(values, 0.5), percentile(values, 0.99), percentile([4.0], 0.99), percentile([], 0.5)) == (50.0, 99.0, 4.0, None)
+
+
+def test_a_point_is_waited_for_as_long_as_it_may_still_accept() -> None:
+    """INVARIANT: a silent point counts as gone only once its own budget has run out as well.
+
+    Broken by one silence for all: a read-only tool's guard believes its view for 30 s, and would be called contained after 15.
+    """
+    made = tracker("slow", budget=30.0)
+    made.begin(1, 1, LIVE_S + 1)
+    made.committed(1, LIVE_S + 1)
+    assert made.outcomes() == []
+    made.tick(LIVE_S + 1 + 30.0 + GRACE_S)
+    assert states(made) == {"slow": "expired"}
+
+
+def test_a_late_point_stays_late_until_it_has_applied_what_it_missed() -> None:
+    made = tracker("stuck")
+    made.begin(1, 7, 1.0)
+    made.committed(1, 1.0)
+    made.heard("stuck", 0, 7, 4.5)
+    made.tick(1.0 + 3.0 + GRACE_S)
+    assert (made.late["stuck"].n, made.late["stuck"].why) == (1, "not_applied")
+    made.heard("stuck", 1, 6, 8.0)  # of a history that was superseded
+    assert "stuck" in made.late
+    made.heard("stuck", 1, 7, 8.1)
+    assert made.late == {}
+
+
+def test_a_late_point_that_falls_silent_refuses_by_itself() -> None:
+    made = tracker("stuck")
+    made.begin(1, 1, 1.0)
+    made.committed(1, 1.0)
+    made.heard("stuck", 0, 1, 4.5)
+    made.tick(8.0)
+    assert "stuck" in made.late
+    made.tick(4.5 + LIVE_S + 0.1)
+    assert made.late == {}
+
+
+def test_what_a_drill_saw_only_a_drill_clears() -> None:
+    """INVARIANT: a point that accepted what was revoked is late whatever it acknowledges.
+
+    Broken by believing its next acknowledgement: it is the word of the very part that was caught.
+    """
+    made = tracker("liar")
+    made.known(5)
+    made.accepted("liar", 5, 1, 1.0)
+    made.heard("liar", 5, 1, 1.1)
+    assert {name: late.why for name, late in made.late.items()} == {"liar": "accepted"}
+    made.refused("liar")
+    assert made.late == {}
+    assert made.proven == {"liar"}

@@ -11,7 +11,7 @@ MAX_EVIDENCE = 8  # that a token carries, the newest first
 
 
 def constraints(draft: Draft) -> Said:
-    """Numbered: 1. environment; 2. life; 3. what the token must bind; 4. who acted before; 5. evidence."""
+    """Numbered: 1. environment; 2. life; 3. what the token must bind; 4. who acted before; 5. contained; 6. evidence."""
     tool, asked = draft.tool, draft.input
     # 1.
     if not (_within(asked.environment, draft.agent.charter.environment) and _within(asked.environment, tool.environment)):
@@ -27,7 +27,15 @@ def constraints(draft: Draft) -> Said:
     # 4.
     if not all(_acted(draft, wanted) for wanted in tool.chain):
         return Stop(DenyReason.CHAIN_MISSING)
-    # 5. At the gateway nothing was read yet; the broker asks again.
+    # 5.
+    if tool.uncontained == "refuse" and draft.facts.uncontained_of(tool.workload):
+        return Stop(DenyReason.TOOL_UNCONTAINED, "a point of it has not applied a revocation")
+    return _evidence(draft)
+
+
+def _evidence(draft: Draft) -> Said:
+    # 6. At the gateway nothing was read yet; the broker asks again.
+    tool, asked = draft.tool, draft.input
     if not asked.evidence_read and asked.evidence_wanted:
         return f"{draft.ttl_s} s; the evidence is the broker's to read"
     shown = all(_shown(draft, rule) for rule in tool.evidence)
