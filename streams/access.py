@@ -138,13 +138,19 @@ _VIEW_DENY = tuple(
 _VIEW_SUBSCRIBE = (s.PUSH_FACT.filter, s.PUSH_REVOCATION.filter)
 
 
+def _records(source: str) -> tuple[str, ...]:
+    """Events of one's own in RECORD, and the last of each subject back: whose it is that stands under one's message id."""
+    own = s.RECORD.at(source) + ".>"
+    return (own, f"{_API}.DIRECT.GET.RECORD.{own}")
+
+
 def _worker(name: str, *, publish: Iterable[str], subscribe: Iterable[str] = (), record: bool = True) -> Credential:
     """A worker in FABRIC: its own rights, both views, its inbox, its health; `record`: events of its own in RECORD."""
     return Credential(
         name,
         "FABRIC",
         Permissions(
-            publish=(*publish, *((s.RECORD.at(name) + ".>",) if record else ()), *_VIEW),
+            publish=(*publish, *(_records(name) if record else ()), *_VIEW),
             subscribe=(*subscribe, *_VIEW_SUBSCRIBE, s.HEALTH.at(name), f"{s.worker_inbox(name)}.>"),
             respond=True,
             publish_deny=_VIEW_DENY,
@@ -207,7 +213,7 @@ CREDENTIALS: dict[str, Credential] = {
                 s.REVOCATION_BEACON.filter,
                 s.CLAIMED.filter,
                 s.FACT.at("point") + ".>",
-                s.RECORD.at("point") + ".>",
+                *_records("point"),
                 s.ORDER.filter,  # a copy that does not write hands on to the one that does
                 *_pull("FACTS", "revocation"),
                 *_direct_get("CLAIMS"),

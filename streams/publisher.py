@@ -1,8 +1,8 @@
 """Publishing into a stream: acknowledged, retried with the same id, never silently.  NATS ADR-22 (retries), ADR-50 (atomic batches).
 
 A message without an acknowledgement may or may not be stored; the same `Nats-Msg-Id` makes a retry safe within the stream's duplicate
-window.  A duplicate on the *first* attempt is not ours: somebody used the id before.  `PubAck.duplicate` and `.attempts` tell the two
-apart, and it is logged as an alarm.
+window.  A duplicate on the *first* attempt may be ours all the same, since nats-py sends again what it held when a connection broke; or
+somebody used the id before.  What the stream holds tells the two apart, and what is foreign is logged as an alarm.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ DEADLINE_S = 15.0  # an election in a cluster took up to 7 s (docs/decisions/000
 ATTEMPT_S = 2.0
 MAX_BATCH = 1_000  # the server's limit
 DUPLICATE_ON_FIRST_ATTEMPT = "publish_duplicate_on_first_attempt"
+_LOOKS_S = (0.05, 0.2)  # for a replica to follow
 _BACKOFF_S = (0.02, 0.05, 0.1, 0.2, 0.4)
 
 # nats-server's error codes (server/errors.json)
@@ -120,11 +121,15 @@ class Publisher:
         async def once(timeout_s: float) -> bytes:
             return (await self._nc.request(subject, body, timeout=timeout_s, headers=sent)).data
 
+        connections = self._nc.stats["reconnects"]
         try:
-            return await _until_acknowledged(once, deadline_s)
+            ack = await _until_acknowledged(once, deadline_s)
         except PublishConflict as conflict:
             expected = expected_last_seq is not None or expected_last_subject_seq is not None
             return await self._stored_after_all(conflict, stream, subject, msg_id, expected=expected)
+        if ack.duplicate and ack.attempts == 1:
+            await self._alarm_if_foreign(ack, subject, msg_id, sent_again=self._nc.stats["reconnects"] != connections)
+        return ack
 
     async def publish_batch(
         self, stream: str, messages: Sequence[Message], *, expected_last_seq: int | None = None, deadline_s: float = DEADLINE_S
@@ -148,14 +153,33 @@ class Publisher:
         """The server checks expectations before ids, so that a retry of what was stored conflicts with itself: look whose it is."""
         if not expected or conflict.attempts == 1:
             raise conflict
-        try:
-            question = json.dumps({"last_by_subj": subject}).encode()
-            found = (await self._nc.request(f"$JS.API.DIRECT.GET.{stream}", question, timeout=ATTEMPT_S)).headers or {}
-        except nats.errors.Error:
-            raise conflict from None
+        found = await self._last(stream, subject)
         if found.get("Nats-Msg-Id") != msg_id:
             raise conflict
         return PubAck(stream, int(found["Nats-Sequence"]), duplicate=True, attempts=conflict.attempts)
+
+    async def _alarm_if_foreign(self, ack: PubAck, subject: str, msg_id: str, *, sent_again: bool) -> None:
+        """What stands under our id is on our subject, where the server lets nobody else publish; or it is somebody's who planted it.
+
+        A worker may read its own subjects alone, the last message of each.  Where another message of ours came after it, only a
+        connection that was made anew meanwhile (`sent_again`) speaks for us.  A replica that answers may lag: asked more than once.
+        """
+        for pause_s in _LOOKS_S:
+            found = await self._last(ack.stream, subject)
+            last = int(found.get("Nats-Sequence", 0))
+            if found.get("Nats-Msg-Id") == msg_id or (sent_again and last > ack.seq):
+                return
+            if last > ack.seq:
+                break
+            await asyncio.sleep(pause_s)
+        logger.error(DUPLICATE_ON_FIRST_ATTEMPT, stream=ack.stream, seq=ack.seq)
+
+    async def _last(self, stream: str, subject: str) -> dict[str, str]:
+        """The headers of the last message on a subject; none where there is none, or nobody answers."""
+        try:
+            return (await self._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ATTEMPT_S)).headers or {}
+        except nats.errors.Error:
+            return {}
 
     async def _send_batch(self, stream: str, messages: Sequence[Message], expected_last_seq: int | None, timeout_s: float) -> bytes:
         batch = uuid4().hex
@@ -216,8 +240,6 @@ def _read(answer: bytes, attempts: int) -> PubAck | None:
     if error is not None:
         _raise_unless_transient(code, attempts)
         return None
-    if ack.duplicate and attempts == 1:
-        logger.error(DUPLICATE_ON_FIRST_ATTEMPT, stream=ack.stream, seq=ack.seq)
     return ack
 
 

@@ -31,7 +31,12 @@ VIEWS = (  # what every worker in FABRIC reads
     "$JS.API.CONSUMER.INFO.FACTS.revocation",
     "$JS.API.CONSUMER.DELETE.FACTS.view1",
 )
-RECORD_READS = ("$JS.API.DIRECT.GET.RECORD.weft.record.x", "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x")
+OWN_READS = "$JS.API.DIRECT.GET.RECORD.weft.record.{}.x"
+RECORD_READS = (
+    "$JS.API.DIRECT.GET.RECORD.weft.record.x",
+    "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x",
+    *map(OWN_READS.format, ("registry", "gateway", "broker", "signals", "revocation", "point", "audit", "admission")),
+)
 PUBLISH: dict[str, tuple[str, ...]] = {
     "topology": (
         "$JS.API.INFO",
@@ -55,8 +60,9 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.push.tool.x",
         "weft.edge.fetch",
         "weft.record.registry.x",
+        OWN_READS.format("registry"),
     ),
-    "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x"),
+    "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x", OWN_READS.format("gateway")),
     "broker": (*VIEWS, "weft.record.broker.x", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
     "signals": (
         *VIEWS,
@@ -66,6 +72,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.order.revoke",
         "weft.order.cut",
         "weft.record.signals.x",
+        OWN_READS.format("signals"),
         "$JS.API.CONSUMER.MSG.NEXT.SIGNALS.signals",
         "$JS.API.CONSUMER.INFO.SIGNALS.signals",
         "$JS.ACK.SIGNALS.signals.1.1.1.1.0",
@@ -80,7 +87,9 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.claimed.x",
         "weft.fact.point.x",
         "weft.record.revocation.x",
+        OWN_READS.format("revocation"),
         "weft.record.point.x",
+        OWN_READS.format("point"),
         "weft.order.revoke",
         "$JS.API.CONSUMER.MSG.NEXT.FACTS.revocation",
         "$JS.ACK.FACTS.revocation.1.1.1.1.0",
@@ -94,7 +103,12 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         *RECORD_READS,
         "$JS.API.STREAM.INFO.RECORD",
     ),
-    "admission": (*VIEWS, "weft.record.admission.x"),
+    "admission": (
+        *VIEWS,
+        "weft.record.admission.x",
+        OWN_READS.format("admission"),
+        "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x",
+    ),
     "issuer": VIEWS,
     "admission-auth": (),
     "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),

@@ -65,13 +65,15 @@ async def test_publishing_outlasts_the_server(fabric_server: FabricServer) -> No
     await killed.wait()
     await fabric_server.server.kill()
     await fabric_server.server.start()
-    sequences = [*await publishing, *[await publish(n) for n in range(400, 420)]]
+    with capture_logs() as logs:
+        sequences = [*await publishing, *[await publish(n) for n in range(400, 420)]]
+    assert DUPLICATE_ON_FIRST_ATTEMPT not in {entry["event"] for entry in logs}
     assert sorted(sequences) == list(range(1, 421))
     assert await _stored(fabric_server) == 420
 
 
 async def test_an_id_used_before_is_an_alarm(fabric_server: FabricServer) -> None:
-    """INVARIANT: a duplicate on the first attempt is told and logged: somebody used the id before.
+    """INVARIANT: an id that somebody else used before is told and logged, also where the connection was made anew meanwhile.
 
     Taking every acknowledgement for one's own would break it: an event whose id was planted is never stored.
     """
@@ -81,6 +83,48 @@ async def test_an_id_used_before_is_an_alarm(fabric_server: FabricServer) -> Non
         ack = await second.publish("RECORD", "weft.record.broker.x", b"real", msg_id="broker:1")
     assert (ack.duplicate, ack.attempts, ack.seq) == (True, 1, planted.seq)
     assert [entry["event"] for entry in logs] == [DUPLICATE_ON_FIRST_ATTEMPT]
+
+
+class Repeating(Client):
+    """A connection that broke: nats-py sends again what it held, so that the stream hears of the same message twice."""
+
+    async def request(self, subject: str, *args: Any, **options: Any) -> Msg:
+        if not subject.startswith("$JS.API."):
+            await super().request(subject, *args, **options)
+            self.stats["reconnects"] += self.counts
+        return await super().request(subject, *args, **options)
+
+    counts = 0
+
+
+async def _repeating(server: FabricServer, *, reconnected: bool) -> Repeating:
+    nc = Repeating()
+    nc.counts = int(reconnected)
+    await nc.connect(**connect_options("gateway", server.settings))
+    return nc
+
+
+async def test_what_was_sent_again_over_a_new_connection_is_no_alarm(fabric_server: FabricServer) -> None:
+    """INVARIANT: an alarm of a planted id is true: our own message, sent again by the client library, is none, read back or not."""
+    with capture_logs() as logs:
+        nc = await _repeating(fabric_server, reconnected=False)
+        ack = await Publisher(nc).publish("RECORD", SUBJECT, b"{}", msg_id="gateway:1")
+        await nc.close()
+    assert (ack.duplicate, ack.attempts, logs) == (True, 1, [])
+
+
+@pytest.mark.parametrize("reconnected", [True, False])
+async def test_a_later_message_of_ours_hides_whose_the_first_is(fabric_server: FabricServer, reconnected: bool) -> None:
+    """Then a new connection speaks for us, and without one nothing does."""
+    publisher = Publisher(await fabric_server.worker("gateway"))
+    first = await publisher.publish("RECORD", SUBJECT, b"first", msg_id="gateway:1")
+    await publisher.publish("RECORD", SUBJECT, b"later", msg_id="gateway:2")
+    nc = await _repeating(fabric_server, reconnected=reconnected)
+    with capture_logs() as logs:
+        ack = await Publisher(nc).publish("RECORD", SUBJECT, b"first", msg_id="gateway:1")
+    assert (ack.duplicate, ack.seq) == (True, first.seq)
+    assert [entry["event"] for entry in logs] == ([] if reconnected else [DUPLICATE_ON_FIRST_ATTEMPT])
+    await nc.close()
 
 
 async def test_a_lost_acknowledgement_is_no_alarm(fabric_server: FabricServer) -> None:
