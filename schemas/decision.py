@@ -15,7 +15,7 @@ from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
 from schemas.token import Ceiling, Evidence, PastActor
 
-ENGINE = "1"  # counts up whenever the same input and facts may decide differently
+ENGINE = "2"  # counts up whenever the same input and facts may decide differently
 
 
 class Gate(StrEnum):

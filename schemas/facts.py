@@ -159,7 +159,8 @@ class Relation(Wire):
     subject: Entity
     relation: Literal["member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve"]
     object: Entity
-    actions: Patterns = ("*",)  # with `operates` and `delegates_to`: which
+    actions: Patterns = ("*",)  # with `operates`, `delegates_to` and `may_delegate_to`: which
+    purposes: Patterns = ("*",)  # with `delegates_to`, which is a person's consent: for what
     expires_at: Seconds | None = None
 
 

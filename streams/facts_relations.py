@@ -12,11 +12,11 @@ from typing import NamedTuple, TypeAlias
 
 from schemas.facts import Fact, Kind, Relation
 
-_Row: TypeAlias = "tuple[int, str, str, str, str, tuple[str, ...], int | None, str]"
+_Row: TypeAlias = "tuple[int, str, str, str, str, tuple[str, ...], tuple[str, ...], int | None, str]"
 
 
 class Edge(NamedTuple):
-    """One relation.  `actions` are patterns; `expires_at` seconds since the epoch; `seq` its revision."""
+    """One relation.  `actions` and `purposes` are patterns; `expires_at` seconds since the epoch; `seq` its revision."""
 
     seq: int
     key: str
@@ -24,6 +24,7 @@ class Edge(NamedTuple):
     relation: str
     object: str
     actions: tuple[str, ...]
+    purposes: tuple[str, ...]
     expires_at: int | None
     by: str
 
@@ -34,7 +35,12 @@ class Edge(NamedTuple):
     def fact(self) -> Fact:
         """As it stood in its message, but for the reason of the change."""
         body = Relation.model_construct(
-            subject=self.subject, relation=self.relation, object=self.object, actions=self.actions, expires_at=self.expires_at
+            subject=self.subject,
+            relation=self.relation,
+            object=self.object,
+            actions=self.actions,
+            purposes=self.purposes,
+            expires_at=self.expires_at,
         )
         return Fact(kind=Kind.RELATION, key=self.key, body=body, by=self.by)
 
@@ -46,7 +52,7 @@ class Relations:
         self._rows: dict[str, _Row] = {}
         self._out = _Index()  # by where it starts
         self._in = _Index()  # by where it leads
-        self._actions: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._patterns: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -54,9 +60,9 @@ class Relations:
     def put(self, seq: int, fact: Fact, body: Relation) -> tuple[str, ...]:
         """Add or replace; the memo tokens of what changed."""
         subject, obj = intern(body.subject), intern(body.object)
-        actions = self._actions.setdefault(body.actions, body.actions)
+        actions, purposes = (self._patterns.setdefault(patterns, patterns) for patterns in (body.actions, body.purposes))
         self.drop(fact.key)
-        row: _Row = (seq, fact.key, subject, intern(body.relation), obj, actions, body.expires_at, intern(fact.by))
+        row: _Row = (seq, fact.key, subject, intern(body.relation), obj, actions, purposes, body.expires_at, intern(fact.by))
         self._rows[fact.key] = row
         out, into = tokens(row[2], row[3], row[4])
         self._out.add(out, row)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from weft.digest import target_digest
 
-from schemas.decision import Decision, DecisionInput
+from schemas.decision import Decision, DecisionInput, Grant
 from schemas.token import Ceiling
 from tests.support import decisions as make
 from tests.support.facts import table_of
@@ -49,9 +49,15 @@ def operates(world: World, who: str, tool: str, action: str) -> bool:
     return any(f"tool:{tool}" in reach(world, e["object"], "contains") and allowed(e["actions"], action) for e in edges)
 
 
-def delegates(world: World, user: str, agent: str, action: str) -> bool:
+def delegates(world: World, user: str, agent: str, action: str, grant: Grant) -> bool:
+    """The person's consent covers the action, the purpose and the token's whole life; there is one at most between two."""
     edges = [e for e in live(world, f"user:{user}", "delegates_to") if e["object"] == f"agent:{agent}"]
-    return any(allowed(e["actions"], action) for e in edges)
+    return any(
+        allowed(e["actions"], action)
+        and allowed(e["purposes"], grant.purpose)
+        and (e["expires_at"] is None or make.NOW + grant.ttl_s <= e["expires_at"])
+        for e in edges
+    )
 
 
 def postures(world: World, agent: str, instance: str, user: str | None) -> World:
@@ -92,9 +98,9 @@ def check_lies_within(world: World, asked: DecisionInput, decision: Decision) ->
         if human is None:
             continue
         assert operates(world, f"user:{human}", asked.tool, action)
-        assert delegates(world, human, root, action)
+        assert delegates(world, human, root, action, grant)
         if asked.user is not None:
-            assert delegates(world, human, asked.caller.id, action)
+            assert delegates(world, human, asked.caller.id, action, grant)
             assert action in asked.user.scope or asked.purpose in asked.user.scope
             assert exp <= asked.user.exp
 

@@ -109,10 +109,12 @@ def _relation(edge: tuple[str, str, str]) -> st.SearchStrategy[dict[str, Any]]:
     subject, relation, obj = edge
     expiry = usually(st.none(), st.sampled_from([NOW, NOW + 1]), 15)
     return st.builds(
-        lambda actions, expires_at: {
+        lambda actions, purposes, expires_at: {
             "kind": "relation", "subject": subject, "relation": relation, "object": obj, "actions": actions, "expires_at": expires_at,
+            "purposes": purposes if relation == "delegates_to" else ["*"],
         },
         usually(st.just(["*"]), patterns(ACTIONS), 7),
+        usually(st.just(["*"]), patterns(PURPOSES), 7),
         expiry,
     )  # fmt: skip
 

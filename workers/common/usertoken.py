@@ -1,6 +1,7 @@
-"""Access tokens of people: RFC 9068 section 4, with RFC 8693 section 4.4 (`may_act`).
+"""Access tokens of people: RFC 9068 section 4, with RFC 8693 sections 4.1 (`act`) and 4.4 (`may_act`) and RFC 9449 section 6 (`cnf`).
 
-The token says what a person allowed an agent.  It reaches no stream and no log; its digest does.
+The subject token of a delegation; the actor token beside it is the caller's SVID.  It says what a person allowed an agent.  It reaches no
+stream and no log; its digest does.
 """
 
 from __future__ import annotations
@@ -29,12 +30,13 @@ class TokenIssuers(Protocol):
         """By its exact `iss`."""
 
 
-def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id: str, now: float) -> UserRights:
-    """What a person allowed this agent.  Raises IdentityRefused.
+def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id: str, now: float, jkt: str | None = None) -> UserRights:
+    """What a person allowed this agent, which holds the key of thumbprint `jkt`.  Raises IdentityRefused.
 
     1. Compact JWS, one of nine algorithms, no `crit`, a `kid`.  2. `typ` is at+jwt.  3. `iss` is a provider among the facts, and a key
     of it signed.  4. `aud` holds the name that this provider has for the fabric.  5. Now lies within `exp`, `nbf` and `iat`.
-    6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it.
+    6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it.  8. Nobody else acts in it
+    already (`act`).  9. Where it is bound to a key (`cnf`), it is the caller's.
     NOT checked: whether the person is known and delegates; those are relation facts, and an unknown person has no rights.
     """
     jws = parsed(unverified_token, MAX_USER_TOKEN_BYTES, DenyReason.USER_TOKEN_INVALID)  # 1
@@ -51,9 +53,13 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     if "iat" not in claims:  # 6
         raise _refused("iat is missing")
     _text(claims, "jti")
-    client_id, may_act = _text(claims, "client_id"), _may_act(claims.get("may_act"))
+    client_id, may_act = _text(claims, "client_id"), _party(claims, "may_act", issuer)
     if agent_id not in (client_id, may_act):  # 7
         raise _refused("neither client_id nor may_act names this agent")
+    if _party(claims, "act", issuer) not in (None, agent_id):  # 8
+        raise _refused("somebody else acts in it")
+    if "cnf" in claims and (jkt is None or claims["cnf"] != {"jkt": jkt}):  # 9
+        raise _refused("bound to a key that the caller has not shown")
     return UserRights(
         sub=_text(claims, "sub"),
         iss=issuer.iss,
@@ -84,11 +90,13 @@ def _jwks_key(jwks: Mapping[str, Any], jws: ParsedJWS) -> PublicKey | None:
     return None
 
 
-def _may_act(claim: Any) -> str | None:
+def _party(claims: Mapping[str, Any], name: str, issuer: UserIssuer) -> str | None:
+    """Who is named.  An `iss` beside the name has to be one whose names we know: the token's own, or this fabric."""
+    claim = claims.get(name)
     if claim is None:
         return None
-    if not isinstance(claim, dict):
-        raise _refused("may_act is not an object")
+    if not isinstance(claim, dict) or claim.get("iss", issuer.iss) not in (issuer.iss, issuer.aud):
+        raise _refused(f"{name} is not a party of a known issuer")
     return _text(claim, "sub")
 
 

@@ -95,10 +95,10 @@ class Verifier:
 
     def user(self, unverified_token: str, caller: VerifiedSVID, now: float) -> UserRights:
         """What a person allowed this agent."""
-        key = f"{sha256(unverified_token)} {caller.id}"
+        key = f"{sha256(unverified_token)} {caller.id} {caller.jkt}"
         rights = self._users.get(key, now)
         if rights is None:
-            rights = verify_user_token(unverified_token, self._facts, agent_id=str(caller.id), now=now)
+            rights = verify_user_token(unverified_token, self._facts, agent_id=str(caller.id), now=now, jkt=caller.jkt)
             self._users.put(key, rights, rights.exp)
         return rights
 

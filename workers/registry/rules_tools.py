@@ -84,6 +84,9 @@ def relation(change: Change, body: Relation, prospect: Prospect, _: Fabric) -> P
     if body.subject == body.object:
         yield invalid(change, "it leads from a thing to itself")
     yield from check_patterns(change, "actions", body.actions)
+    yield from check_patterns(change, "purposes", body.purposes)
+    if body.relation != "delegates_to" and body.purposes != ("*",):
+        yield invalid(change, "purposes belong to delegates_to")
     for kind, _colon, name in ends:
         if not _exists(kind, name, prospect):
             yield invalid(change, f"there is no {kind} {name}")

@@ -92,10 +92,10 @@ def test_it_is_kept_until_an_event_touches_it() -> None:
 
 def test_a_delegation_that_was_not_there_is_noticed_when_it_comes() -> None:
     table = table_of([edge("user:u", "member_of", "team:a")])
-    assert cut(table).delegations is None
+    assert cut(table).consents is None
     put(table, edge("user:u", "delegates_to", f"agent:{AGENT}", actions=["read"]))
-    assert cut(table).user_delegates("read")
-    assert not cut(table).user_delegates("write")
+    assert cut(table).user_delegates("read", "web")
+    assert not cut(table).user_delegates("write", "web")
 
 
 def test_it_holds_between_two_expiries() -> None:

@@ -67,6 +67,24 @@ def test_may_act_names_the_agent() -> None:
     assert verify(token(client_id="frontend", may_act={"sub": ADVISOR})).may_act == ADVISOR
 
 
+def test_an_issuer_may_stand_beside_the_agents_name() -> None:
+    for iss in ("https://login.88mph.com", "https://fabric.88mph.com"):
+        assert verify(token(client_id="frontend", may_act={"sub": ADVISOR, "iss": iss})).may_act == ADVISOR
+
+
+def test_a_token_in_which_this_agent_acts_already() -> None:
+    """RFC 8693 section 4.1: the outermost actor is the current one; those before are information."""
+    assert verify(token(act={"sub": ADVISOR, "act": {"sub": "spiffe://88mph.com/agents/other"}}))
+
+
+def test_a_token_bound_to_the_callers_key() -> None:
+    text = token(cnf={"jkt": "k" * 43})
+    assert verify_user_token(text, Issuers(ISSUER), agent_id=ADVISOR, now=NOW, jkt="k" * 43)
+    for jkt in (None, "x" * 43):
+        with pytest.raises(IdentityRefused):
+            verify_user_token(text, Issuers(ISSUER), agent_id=ADVISOR, now=NOW, jkt=jkt)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -92,6 +110,14 @@ def test_may_act_names_the_agent() -> None:
         {"iss": None},
         {"iss": "https://login.88mph.com/"},
         {"scope": ["refund"]},
+        {"act": {"sub": "spiffe://88mph.com/agents/other"}},
+        {"act": ADVISOR},
+        {"act": {"sub": ADVISOR, "iss": "https://elsewhere"}},
+        {"client_id": "frontend", "may_act": {"sub": ADVISOR, "iss": "https://elsewhere"}},
+        {"cnf": {"jkt": "k" * 43}},
+        {"cnf": {"x5t#S256": "k" * 43}},
+        {"cnf": {}},
+        {"cnf": None, "act": {}},
     ],
     ids=str,
 )

@@ -7,6 +7,7 @@ from schemas.reasons import DenyReason
 from schemas.token import MAX_HOPS
 from workers.common.decision.draft import Draft, Said, Stop, is_workload
 from workers.common.decision.patterns import matches
+from workers.common.decision.slice import Consent
 
 
 def ceiling(draft: Draft) -> Said:
@@ -46,7 +47,10 @@ def _depth(parent: Parent) -> int:
 
 
 def rights(draft: Draft) -> Said:
-    """What the person may do, lets the agent do, and put into the token.  In a chain without their token, the first two still hold."""
+    """RFC 8693 delegation: what the person may do, lets the agent do (`delegates_to`), and put into the token; never the person's own.
+
+    In a chain without their token the first two still hold.
+    """
     if draft.human is None:
         return "nobody's behalf"
     user = draft.input.user
@@ -54,17 +58,29 @@ def rights(draft: Draft) -> Said:
         return Stop(DenyReason.USER_TOKEN_INVALID)
     if not draft.slice.user_known:
         return Stop(DenyReason.USER_LACKS_RIGHT, "unknown person")
-    if draft.slice.delegations is None:
+    if draft.slice.consents is None:
         return Stop(DenyReason.USER_NOT_DELEGATING)
-    for patterns in draft.slice.delegations:
-        draft.narrow(actions=patterns)
-    if not draft.actions:
-        return Stop(DenyReason.USER_NOT_DELEGATING, "not these actions")
+    refused = _consented(draft, draft.slice.consents)
+    if refused is not None:
+        return refused
     draft.actions = tuple(action for action in draft.actions if draft.slice.user_operates(action))
     if user is not None:
         draft.end(user.exp)
         _scope(draft, user)
     return "the person holds these rights" if draft.actions else Stop(DenyReason.USER_LACKS_RIGHT)
+
+
+def _consented(draft: Draft, consents: tuple[Consent, ...]) -> Stop | None:
+    """Every consent bounds this call and whatever follows; no token outlives one."""
+    for consent in consents:
+        draft.narrow(actions=consent.actions, purposes=consent.purposes)
+        if consent.expires_at is not None:
+            draft.end(consent.expires_at)
+    if not draft.actions:
+        return Stop(DenyReason.USER_NOT_DELEGATING, "not these actions")
+    if not all(matches(consent.purposes, draft.input.purpose) for consent in consents):
+        return Stop(DenyReason.USER_NOT_DELEGATING, "not for this purpose")
+    return None
 
 
 def _scope(draft: Draft, user: UserRights) -> None:

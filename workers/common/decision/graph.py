@@ -89,7 +89,7 @@ def _request(draft: Draft, action: str, depth: int) -> dict[str, Any]:
         "on_behalf": supposed or draft.human is not None,
         "agent_operates_tool": cut.agent_operates(action),
         "user_operates_tool": supposed or cut.user_operates(action),
-        "user_delegates": supposed or cut.user_delegates(action),
+        "user_delegates": supposed or cut.user_delegates(action, asked.purpose),
         "assurance": asked.caller.assurance,
         "attested": asked.caller.attested,
         "realm": _realm(draft),

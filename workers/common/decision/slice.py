@@ -31,6 +31,14 @@ class Right:
     path: tuple[str, ...]
 
 
+class Consent(NamedTuple):
+    """A person lets an agent act for them: what, for what, and until when."""
+
+    actions: tuple[str, ...]
+    purposes: tuple[str, ...]
+    expires_at: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Slice:
     """Immutable.  `*_groups` are the entities above each, for the policies."""
@@ -40,7 +48,7 @@ class Slice:
     tool_groups: tuple[str, ...]
     agent_rights: tuple[Right, ...]
     user_rights: tuple[Right, ...]
-    delegations: tuple[tuple[str, ...], ...] | None  # action patterns of each one needed; none: one is missing
+    consents: tuple[Consent, ...] | None  # each one that is needed; none: one is missing
     user_known: bool
     since: int
     until: int
@@ -58,9 +66,10 @@ class Slice:
         """The person, or a team of theirs, operates the tool."""
         return any(matches(right.actions, action) for right in self.user_rights)
 
-    def user_delegates(self, action: str) -> bool:
-        """The person lets every agent it takes do this."""
-        return self.delegations is not None and all(matches(patterns, action) for patterns in self.delegations)
+    def user_delegates(self, action: str, purpose: str) -> bool:
+        """The person lets every agent it takes do this, for this."""
+        given = self.consents
+        return given is not None and all(matches(each.actions, action) and matches(each.purposes, purpose) for each in given)
 
 
 class Ends(NamedTuple):
@@ -87,14 +96,14 @@ def _cut(facts: FactsTable, ends: Ends, now: int) -> Slice:
     user_teams = walk.closure(f"user:{user}", "member_of", inward=False) if user is not None else {}
     groups = walk.closure(f"tool:{ends.tool}", "contains", inward=True)
     delegated = [walk.edge(f"user:{user}", "delegates_to", f"agent:{to}") for to in ends.delegates] if user is not None else []
-    found = tuple(edge.actions for edge in delegated if edge is not None)
+    found = tuple(Consent(edge.actions, edge.purposes, edge.expires_at) for edge in delegated if edge is not None)
     return Slice(
         agent_groups=tuple(sorted(teams)),
         user_groups=tuple(sorted(user_teams)),
         tool_groups=tuple(sorted(groups)),
         agent_rights=walk.rights(teams, groups),
         user_rights=walk.rights(user_teams, groups),
-        delegations=found if user is not None and len(found) == len(delegated) else None,
+        consents=found if user is not None and len(found) == len(delegated) else None,
         user_known=user is not None and walk.knows(f"user:{user}"),
         since=walk.since,
         until=walk.until,

@@ -1,0 +1,101 @@
+"""`weft consent`: that a person lets an agent act for them, for what, and until when.  RFC 8693: delegation, never impersonation.
+
+A consent is the relation `delegates_to` from the person to the agent.  Withdrawn or expired it ends at the next decision, those of calls
+that others continue in the same transaction too; a token that was minted before lives no longer than the consent's own expiry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from typing import Any
+
+from schemas.commands import Change
+from schemas.facts import Kind, Relation
+from streams.subjects import relation_key
+from workers.cli.common import Commands, command, group, operator, operators
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+
+_UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
+_FOR = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    inner = group(commands, "consent", "A person lets an agent act for them.")
+    give = operators(command(inner, "give", "Give it, or replace what was given.", run_give))
+    withdraw = operators(command(inner, "withdraw", "Take it back.", run_withdraw))
+    for parser in (give, withdraw):
+        parser.add_argument("user", metavar="SUB", help="the person, as their issuer names them")
+        parser.add_argument("agent", metavar="SPIFFE-ID")
+        parser.add_argument("--reason", default=None, help="goes on record")
+    give.add_argument("--action", action="append", dest="actions", metavar="ACTION", help="may stand more than once; without it, all")
+    give.add_argument("--purpose", action="append", dest="purposes", metavar="PURPOSE", help="may stand more than once; without it, all")
+    give.add_argument("--for", dest="duration", required=True, metavar="DURATION", help="30d, 12h or 15m; `ever` until it is withdrawn")
+    listed = operators(command(inner, "list", "What was given, and until when.", run_list))
+    listed.add_argument("--user", default=None, metavar="SUB")
+    listed.add_argument("--agent", default=None, metavar="SPIFFE-ID")
+
+
+def expiry(duration: str, now: float) -> int | None:
+    """Seconds since the epoch; none for ever.  Raises Stop."""
+    if duration == "ever":
+        return None
+    found = _FOR.fullmatch(duration)
+    if found is None:
+        raise Stop(Exit.USAGE, "usage", "--for 30d, 12h or 15m, or `ever`")
+    return int(now) + int(found[1]) * _UNITS_S[found[2]]
+
+
+def change_of(args: argparse.Namespace, body: Relation | None) -> Change:
+    """The one fact between this person and this agent."""
+    key = relation_key(f"user:{args.user}", "delegates_to", f"agent:{args.agent}")
+    return Change(kind=Kind.RELATION, key=key, body=body)
+
+
+async def run_give(args: argparse.Namespace, out: Output) -> int:
+    try:
+        body = Relation(
+            subject=f"user:{args.user}",
+            relation="delegates_to",
+            object=f"agent:{args.agent}",
+            actions=tuple(args.actions or ("*",)),
+            purposes=tuple(args.purposes or ("*",)),
+            expires_at=expiry(args.duration, time.time()),
+        )
+    except ValueError:
+        raise Stop(Exit.USAGE, "usage", "a name without white space, and a SPIFFE ID") from None
+    async with operator(args) as client:
+        applied = await client.apply([change_of(args, body)], reason=args.reason)
+    out.value(body.plain() | {"revision": applied.revision}, f"given, facts revision {applied.revision}")
+    return Exit.DONE
+
+
+async def run_withdraw(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        applied = await client.apply([change_of(args, None)], reason=args.reason)
+    out.value({"revision": applied.revision}, f"withdrawn, facts revision {applied.revision}")
+    return Exit.DONE
+
+
+async def run_list(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        rows = await client.all(what="list", kind=Kind.RELATION)
+    bodies = (row["fact"].get("body") for row in rows)
+    given = [_row(body) for body in bodies if body is not None and body["relation"] == "delegates_to"]
+    wanted = [row for row in given if args.user in (None, row["user"]) and args.agent in (None, row["agent"])]
+    out.rows(wanted, ("user", "agent", "actions", "purposes", "until"), empty="nobody lets an agent act for them")
+    return Exit.DONE
+
+
+def _row(body: dict[str, Any]) -> dict[str, str]:
+    ends = body.get("expires_at")
+    return {
+        "user": body["subject"].partition(":")[2],
+        "agent": body["object"].partition(":")[2],
+        "actions": " ".join(body.get("actions", ["*"])),
+        "purposes": " ".join(body.get("purposes", ["*"])),
+        "until": "withdrawn" if ends is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(ends)),
+    }
