@@ -12,6 +12,7 @@ from pydantic import Field, StringConstraints
 
 from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
+from schemas.detections import DetectionRule
 from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S
 
 FACT = "org.weft.fact.v1"
@@ -31,6 +32,7 @@ class Kind(StrEnum):
     TRANSMITTER = "transmitter"
     ISSUER = "issuer"
     KEY = "key"
+    DETECTION = "detection"
     CLIENT = "client"
     POINT = "point"
 
@@ -333,8 +335,27 @@ class ResponsePolicy(Wire):
     rules: tuple[ResponseRule, ...]
 
 
+class Detection(DetectionRule):
+    """What the fabric itself raises a signal about.  Key: the name."""
+
+    kind: Literal[Kind.DETECTION] = Kind.DETECTION
+
+
 FactBody = Annotated[
-    Agent | Tool | Namespace | Relation | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client | Point,
+    Agent
+    | Tool
+    | Namespace
+    | Relation
+    | Policy
+    | ResponsePolicy
+    | Posture
+    | Person
+    | Transmitter
+    | UserIssuer
+    | Key
+    | Client
+    | Point
+    | Detection,
     Field(discriminator="kind"),
 ]
 

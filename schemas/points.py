@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from schemas.base import Compact, Digest, FreeText, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.facts import Key, Tool
 from schemas.reasons import DenyReason, GuardReason
@@ -75,13 +77,10 @@ class UseRecorded(Wire):
 
 
 class PointSignal(Wire):
-    """A guard's own signal about a token it verified."""
+    """A guard's own signal about a token it verified.  Whom it is about is what the token says."""
 
     tool: Name
-    jti: str
-    txn: str
-    agent: SpiffeIDText
-    instance: InstanceID
+    token: Compact = Field(repr=False)  # exactly as presented; it reaches no stream and no log
     level: Literal["low", "medium", "high"]
     what: FreeText
 

@@ -13,9 +13,11 @@ from schemas.base import Seconds
 from schemas.events.common import CAEP, RISC, SSF
 from schemas.subject_ids import Lenient, SubjectID
 
-__all__ = ["CAEP", "RISC", "SET_TYP", "SSF", "SecurityEventToken"]
+__all__ = ["CAEP", "DETECTIONS", "POINTS", "RISC", "SET_TYP", "SSF", "SecurityEventToken"]
 
 SET_TYP = "secevent+jwt"
+POINTS = "weft:points"  # `iss` of what the fabric's own guards say
+DETECTIONS = "weft:detections"  # `iss` of what its detections find
 
 
 class SecurityEventToken(Lenient):

@@ -28,6 +28,7 @@ FACT_KINDS_OF_REGISTRY = (
     "transmitter",
     "issuer",
     "key",
+    "detection",
     "client",
 )
 DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",)}  # stream to its durable consumers
@@ -202,9 +203,10 @@ CREDENTIALS: dict[str, Credential] = {
                 s.CUT.filter,
                 *_pull("SIGNALS", "signals"),
                 *_direct_get("SIGNALS"),
-                f"{_API}.DIRECT.GET.RECORD.{s.RECORD.at('admission', 'admitted')}.>",  # whether an instance is who a signal says
+                *_direct_get("RECORD"),  # whether an instance is who a signal says; what detections look at
+                *_stream_info("RECORD"),
             ),
-            subscribe=(s.SET.filter, "weft.command.signals.>", s.NOTICE.filter),
+            subscribe=(s.SET.filter, "weft.command.signals.>", s.NOTICE.filter, s.PUSH_RECORD.filter),
         ),
         _worker(
             "revocation",

@@ -16,6 +16,7 @@ from schemas.facts import (
     FACT,
     Agent,
     Client,
+    Detection,
     Fact,
     FactBody,
     Key,
@@ -45,7 +46,7 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
             return SpiffeID.parse(body.id).subject
         case Namespace():
             return SpiffeID.parse(body.prefix).subject
-        case Tool() | Policy() | ResponsePolicy():
+        case Tool() | Policy() | ResponsePolicy() | Detection():
             return body.name
         case Relation():
             return subjects.relation_key(body.subject, body.relation, body.object)

@@ -18,6 +18,7 @@ from schemas.facts import (
     Agent,
     Bounds,
     Client,
+    Detection,
     Fact,
     Key,
     KeyPurpose,
@@ -44,7 +45,20 @@ _RELATIONS = ("member_of", "operates", "contains", "delegates_to", "may_delegate
 NOTHING = Bounds(purposes=(), tools=(), actions=(), depth=0)
 
 BodyT = TypeVar(
-    "BodyT", bound=Agent | Tool | Namespace | Policy | ResponsePolicy | Posture | Person | Transmitter | UserIssuer | Key | Client | Point
+    "BodyT",
+    bound=Agent
+    | Tool
+    | Namespace
+    | Policy
+    | ResponsePolicy
+    | Posture
+    | Person
+    | Transmitter
+    | UserIssuer
+    | Key
+    | Client
+    | Point
+    | Detection,
 )
 
 
@@ -264,6 +278,10 @@ class FactsTable:
     def responses(self) -> tuple[ResponsePolicy, ...]:
         """All response policies, by name."""
         return self._bodies(Kind.RESPONSE, ResponsePolicy)
+
+    def detections(self) -> tuple[Detection, ...]:
+        """All detections, by name."""
+        return self._bodies(Kind.DETECTION, Detection)
 
     def posture(self, scope: Scope, target: str) -> Posture | None:
         """One posture, by its target's digest; one that cannot be read is a quarantine."""

@@ -115,7 +115,7 @@ def verified(**changes):
 
 USE = use_of(verified(), "payments-processing", ("refund",), NOW, outcome="positive", object="o" * 43)
 REFUSED = use_of(verified(), "payments-processing", ("refund",), NOW, reason=errors.GuardReason.REVOKED)
-SIGNAL = {"tool": "payments-processing", "jti": "j", "txn": "t", "agent": ADVISOR, "instance": INSTANCE, "level": "high", "what": "odd"}
+SIGNAL = {"tool": "payments-processing", "token": verified().raw, "level": "high", "what": "odd"}
 
 SAYINGS = {
     "attach": (

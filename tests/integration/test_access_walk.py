@@ -55,7 +55,20 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         *VIEWS,
         *(
             f"weft.fact.{kind}.x"
-            for kind in ("agent", "tool", "namespace", "relation", "policy", "response", "person", "transmitter", "issuer", "key", "client")
+            for kind in (
+                "agent",
+                "tool",
+                "namespace",
+                "relation",
+                "policy",
+                "response",
+                "person",
+                "transmitter",
+                "issuer",
+                "key",
+                "client",
+                "detection",
+            )
         ),
         "weft.push.tool.x",
         "weft.edge.fetch",
@@ -78,7 +91,9 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.ACK.SIGNALS.signals.1.1.1.1.0",
         "$JS.API.DIRECT.GET.SIGNALS",
         "$JS.API.DIRECT.GET.SIGNALS.weft.signal.x",
-        "$JS.API.DIRECT.GET.RECORD.weft.record.admission.admitted.x",
+        "$JS.API.DIRECT.GET.RECORD",
+        *RECORD_READS,
+        "$JS.API.STREAM.INFO.RECORD",
     ),
     "revocation": (
         *VIEWS,
@@ -131,7 +146,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "registry": ("weft.command.registry.>", "weft.attach.>", "weft.edge.keys"),
     "gateway": ("weft.invoke.>", "weft.tools.>"),
     "broker": ("weft.broker.mint",),
-    "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>"),
+    "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>"),
     "revocation": ("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
     "audit": ("weft.query.audit.>", "weft.push.record.>"),
     "admission": ("weft.order.cut",),

@@ -19,16 +19,17 @@ from schemas.commands import FAILED, LIFT, REVOKE, Lift, Revoke
 from schemas.facts import Grant, Person, ResponsePolicy, ResponseRule, Tool, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SIGNAL, PointSignal, SetDelivery
 from schemas.record import ADMITTED, RESPONDED, REVOKED, SIGNALLED, Admitted
-from schemas.signals import CAEP
+from schemas.signals import CAEP, POINTS
 from streams import subjects
 from streams.bus import Publisher, event
 from streams.facts_keys import posture_key
 from tests.support.fabric import FabricServer
 from tests.support.identities import Signer
+from tests.support.signed import TokenKey
+from tests.support.signed import claims as token_claims
 from tests.support.workers import running
 from workers.revocation.app import build as build_revocation
 from workers.signals.app import build
-from workers.signals.intake import POINTS
 
 ISS, AUD = "https://risk.example", "https://txn-svc.88mph.com"
 AGENT = "spiffe://88mph.com/agents/advisor"
@@ -499,6 +500,17 @@ def payments() -> Tool:
     )
 
 
+def shown(server: FabricServer, **changes: Any) -> str:
+    """A token as a guard was shown it."""
+    key = server.keys["tokens"]
+    act = {"sub": AGENT, "instance": INSTANCE, "version": "1", "deployment": "d"}
+    return TokenKey(key.kid, key.private).sign(token_claims(int(time.time()), **{"act": act, "txn": "t-odd", **changes}))  # type: ignore[arg-type]
+
+
+def doubt(token: str, **changes: Any) -> PointSignal:
+    return PointSignal(**{"tool": "payments", "token": token, "level": "high", "what": "wrong body", **changes})
+
+
 async def test_a_points_word_is_a_signal_only_where_it_was_given_a_voice(fabric: Fabric) -> None:
     """INVARIANT: a guard's own signal counts for tools it serves alone, is never worth more than medium, and goes the way of any other.
 
@@ -507,7 +519,7 @@ async def test_a_points_word_is_a_signal_only_where_it_was_given_a_voice(fabric:
     await fabric.server.put_facts(payments())
     await admit(fabric.server)
     point = await fabric.server.outer("point", POINT)
-    said = PointSignal(tool="payments", jti="j", txn="t", agent=AGENT, instance=INSTANCE, level="high", what="wrong body")
+    said = doubt(shown(fabric.server))
     async with running(build, fabric.server.settings):
         recorded = await ask(point, subjects.NOTICE.at(POINT), SIGNAL, said)
         assert recorded["data"]["seq"] > 0
@@ -518,9 +530,32 @@ async def test_a_points_word_is_a_signal_only_where_it_was_given_a_voice(fabric:
         await eventually(lambda: voiced(point, said))
         (responded,) = await fabric.responded()
         posture = await fabric.posture()
+        everything = [await stored(fabric.audit, stream, ">") for stream in ("RECORD", "FACTS")]
     assert (responded["iss"], responded["confidence"], responded["response"]) == (POINTS, "medium", "narrow")
     assert posture is not None
     assert posture["level"] == "narrowed"
+    assert said.token not in json.dumps(everything)
+
+
+@pytest.mark.parametrize("flaw", ["by another key", "of another fabric", "too old", "no token"])
+async def test_a_points_word_counts_for_tokens_it_was_shown(fabric: Fabric, flaw: str) -> None:
+    """INVARIANT: whom a guard's signal is about is read from a token that this fabric signed, and from nothing else that the guard says.
+
+    Taking agent and instance from the message would break it: a guard could speak about agents that never came to it.
+    """
+    await fabric.server.put_facts(payments(), transmitter(POINTS, {"keys": [fabric.server.keys["signals"].jwk]}))
+    now = int(time.time())
+    tokens = {
+        "by another key": TokenKey(fabric.server.keys["tokens"].kid).sign(token_claims(now)),
+        "of another fabric": shown(fabric.server, iss="https://other.example"),
+        "too old": shown(fabric.server, iat=now - 600, exp=now - 540),
+        "no token": "a.b.c",
+    }
+    point = await fabric.server.outer("point", POINT)
+    async with running(build, fabric.server.settings):
+        answer = await ask(point, subjects.NOTICE.at(POINT), SIGNAL, doubt(tokens[flaw]))
+    assert (answer["type"], answer["data"]["reason"]) == (FAILED, "not_authorized")
+    assert tokens[flaw] not in json.dumps(answer)
 
 
 async def voiced(point: Client, said: PointSignal) -> bool:
@@ -531,7 +566,7 @@ async def voiced(point: Client, said: PointSignal) -> bool:
 async def test_a_flood_of_one_points_signals_is_limited(fabric: Fabric) -> None:
     await fabric.server.put_facts(payments())
     point = await fabric.server.outer("point", POINT)
-    said = PointSignal(tool="payments", jti="j", txn="t", agent=AGENT, instance=INSTANCE, level="low", what="x")
+    said = doubt(shown(fabric.server), level="low")
     async with running(build, fabric.server.settings):
         answers = await asyncio.gather(*(ask(point, subjects.NOTICE.at(POINT), SIGNAL, said) for _ in range(100)))
     assert sum(a["type"] == FAILED and a["data"]["reason"] == "rate_limited" for a in answers) == 40

@@ -45,6 +45,7 @@ def build(settings: Settings) -> FastStream:
         nonlocal audit
         index = await Index.open(settings.state / "audit" / "index.db", settings.trust_domain)
         audit = Audit(runtime, index, await index.checkpoint())
+        runtime.on_reconnected(audit.follower.reconnected)
         runtime.spawn(audit.follower.run(), name="index")
         runtime.spawn(audit.follower.start(), name="record")
 

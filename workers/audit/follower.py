@@ -47,7 +47,7 @@ class Follower:
         """Ends the feed."""
         await self._feed.stop()
 
-    async def reconnected(self) -> None:
+    def reconnected(self) -> None:
         """Catches up at once."""
         self._feed.catch_up()
 

@@ -33,7 +33,8 @@ MAX_BATCH_BYTES = 240_000  # of their JSON; a message of the fabric holds 256 Ki
 _ORDER = tuple(
     Kind(name)
     for name in (
-        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "tool", "agent", "client", "relation", "posture",
+        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "detection",
+        "tool", "agent", "client", "relation", "posture",
         "point",
     )
 )  # fmt: skip
@@ -216,6 +217,7 @@ _NAMED_BY: dict[Kind, tuple[str, ...]] = {
     Kind.TOOL: ("name",),
     Kind.POLICY: ("name",),
     Kind.RESPONSE: ("name",),
+    Kind.DETECTION: ("name",),
     Kind.PERSON: ("nkey",),
     Kind.TRANSMITTER: ("iss",),
     Kind.ISSUER: ("iss",),

@@ -107,6 +107,7 @@ class Runtime:
         self._app: WorkerApp | None = None
         self._stack = AsyncExitStack()
         self._stopping = False
+        self._on_reconnected: list[Callable[[], None]] = []
         self.detail: Callable[[], dict[str, Any]] = dict  # what the worker adds to its health
 
     # --- what a worker uses -------------------------------------------------------------------------------------------------
@@ -143,6 +144,10 @@ class Runtime:
     def handle(self, coro: Coroutine[Any, Any, Any], *, name: str = "request") -> asyncio.Task[Any]:
         """Run one request, so that a slow one never blocks the next.  Its failure is logged; at stop it may finish within `GRACE_S`."""
         return self._requests.start(coro, name=name)
+
+    def on_reconnected(self, callback: Callable[[], None]) -> None:
+        """Called when the connection is back: what follows a stream may have missed something."""
+        self._on_reconnected.append(callback)
 
     async def subscribe_plain(self, subject: str, queue: str, cb: Callable[[Msg], Awaitable[None]]) -> None:
         """A plain nats-py subscription, for a hot subject (docs/decisions/0005-hot-path.md).  It stops with the others."""
@@ -261,6 +266,8 @@ class Runtime:
             self._facts.check()
         if self._revocations is not None:
             self._revocations.feed.catch_up()
+        for callback in self._on_reconnected:
+            callback()
 
     async def _connection_closed(self) -> None:
         self.fail("connection_closed")

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from schemas.commands import Change
-from schemas.facts import Key, Policy, ResponsePolicy, ResponseRule, Transmitter, UserIssuer
+from schemas.detections import FirstUse, InOrder, Refusals
+from schemas.facts import Detection, Key, Policy, ResponsePolicy, ResponseRule, Transmitter, UserIssuer
 from workers.common.decision.cedar import PolicyError, parse
 from workers.common.decision.vocabulary import faults
 from workers.registry.prospect import Prospect
@@ -121,3 +122,17 @@ def _response_rule(change: Change, rule: ResponseRule) -> Problems:
         yield invalid(change, f"rule {rule.name}: narrow needs actions, purposes or max_ttl_s")
     if rule.response != "narrow" and any(limit is not None for limit in limits):
         yield invalid(change, f"rule {rule.name}: actions, purposes and max_ttl_s belong to narrow")
+
+
+def detection(change: Change, body: Detection, _: Prospect, fabric: Fabric) -> Problems:
+    """Steps that could be taken, agents of this fabric, and no way of counting that could count nothing."""
+    for position, step in enumerate(body.when.steps if isinstance(body.when, InOrder) else ()):
+        if not step.tools or not step.actions:
+            yield invalid(change, f"when.steps[{position}] names no tool or no action")
+        yield from check_patterns(change, f"when.steps[{position}]", (*step.tools, *step.actions))
+    if body.by == "transaction" and isinstance(body.when, Refusals | FirstUse):
+        yield invalid(change, f"{body.when.of} is counted by instance or agent: a refusal need not belong to a transaction")
+    root = f"spiffe://{fabric.trust_domain}"
+    for namespace in body.namespaces:
+        if namespace != root and not namespace.startswith(root + "/"):
+            yield invalid(change, "namespaces: agents of another trust domain make no calls here")

@@ -17,6 +17,7 @@ from schemas.commands import Change
 from schemas.facts import (
     Agent,
     Client,
+    Detection,
     Key,
     Kind,
     Namespace,
@@ -104,6 +105,8 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_trust.response(change, body, prospect, fabric)
         case Client() as body:
             return rules_clients.client(change, body, prospect, fabric)
+        case Detection() as body:
+            return rules_trust.detection(change, body, prospect, fabric)
         case Posture() | Point() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:

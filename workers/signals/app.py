@@ -6,11 +6,14 @@ from typing import Any
 
 from faststream import FastStream
 from faststream.nats import JStream, PullSub
+from weft.digest import sha256
 
 from config.settings import Settings
 from schemas.commands import Lift, Revoke
 from schemas.envelope import CloudEvent
+from schemas.facts import Kind
 from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetDelivery, UseRecorded
+from schemas.signals import DETECTIONS
 from streams import keys, subjects
 from streams.bus import Caller, event
 from streams.operator import accounts
@@ -27,6 +30,9 @@ from workers.signals.receipts import Signer
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
 from workers.signals.restore import Restorer
+from workers.signals.voice import Risk
+from workers.signals.watch.detect import Finding
+from workers.signals.watch.watcher import Watcher
 
 QUEUE = "signals"
 BATCH = 64
@@ -41,7 +47,10 @@ class Signals:
         recording = Recording(self.recorder)
         signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
         postures, instances = Postures(nc, runtime.publisher, clock), Instances(nc)
-        self.intake = Intake(facts, runtime.publisher, recording=recording, signer=signer, clock=clock, background=runtime.handle)
+        self.intake = Intake(
+            facts, runtime.publisher, recording=recording, signer=signer, clock=clock, background=runtime.handle, settings=settings
+        )
+        self.watcher = Watcher(nc, facts.detections, self._say, clock)
         self.responder = Responder(
             facts,
             postures,
@@ -63,6 +72,11 @@ class Signals:
         )
         self.restorer = Restorer(facts, postures, recording, signer, clock)
 
+    async def _say(self, found: Finding) -> None:
+        """What a detection found, in the detections' own voice."""
+        risk = Risk(found.agent, found.instance, found.txn, found.rule.level, f"{found.rule.name}: {found.what}")
+        await self.intake.voice.say(DETECTIONS, sha256(found.once), risk, "signals")
+
 
 def build(settings: Settings) -> FastStream:
     """The application."""
@@ -74,6 +88,9 @@ def build(settings: Settings) -> FastStream:
         worker = Signals(runtime)
         runtime.facts.on_change(worker.restorer.changed)
         runtime.spawn(worker.restorer.run(), name="restorer")
+        runtime.facts.on_change(lambda change: worker.watcher.changed() if change.kind is Kind.DETECTION else None)
+        runtime.on_reconnected(worker.watcher.reconnected)
+        runtime.spawn(worker.watcher.run(), name="watcher")
 
     async def stop() -> None:
         await worker.recorder.close()

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID
 
+from config.settings import Settings
 from schemas.points import SET_DELIVERED, PointSignal, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
 from schemas.record import Signalled
-from schemas.signals import CAEP, SET_TYP
+from schemas.signals import POINTS
 from streams.bus import Caller, PublishConflict, Publisher, PublishFailed, event
 from streams.facts_table import FactsTable
 from streams.subjects import SIGNAL, parse_connection_name
@@ -25,13 +26,14 @@ from workers.common import log
 from workers.common.clock import Clock
 from workers.common.recorder import RecordUnavailable
 from workers.common.rpc import Refused
+from workers.signals.proof import NoProof, proven
 from workers.signals.receipts import Signer
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.verify import SETRefused, VerifiedSET, verify_set
+from workers.signals.voice import Risk, Voice
 
 STREAM = "SIGNALS"
 STORE_DEADLINE_S = 4.0
-POINTS = "weft:points"  # `iss` of what the fabric's own guards say
 NOTICES_A_MINUTE = 60  # of one point
 REFUSALS_RECORDED_A_SECOND = 20
 logger = structlog.get_logger()
@@ -50,12 +52,14 @@ class Intake:
         signer: Signer,
         clock: Clock,
         background: Background,
+        settings: Settings,
     ) -> None:
         self._facts = facts
         self._publisher = publisher
         self._recording = recording
-        self._signer = signer
         self._clock = clock
+        self._settings = settings
+        self.voice = Voice(facts.transmitter, store=self._store, recording=recording, signer=signer, clock=clock)
         self._background = background  # runs what the answer does not wait for
         self._refusals = _Rate(REFUSALS_RECORDED_A_SECOND, 1.0)
         self._notices: dict[str, _Rate] = {}
@@ -72,40 +76,21 @@ class Intake:
         return SetAnswer(accepted=True)
 
     async def notice(self, who: Caller, said: PointSignal, said_id: str) -> int | None:
-        """A guard's own doubt about a token it verified: a SET of ours about that instance, by the same way as anyone else's.
+        """A guard's own doubt about a token it verified: a SET of ours about who acts under it, by the same way as anyone else's.
 
         The sequence of the record where nobody gave the points a voice; none where it was stored as a signal.  Raises Refused.
         """
         self._check_serves(who.name, said.tool)
-        if not self._notices.setdefault(who.name, _Rate(NOTICES_A_MINUTE, 60.0)).allows(self._clock.now()):
+        now = self._clock.now()
+        if not self._notices.setdefault(who.name, _Rate(NOTICES_A_MINUTE, 60.0)).allows(now):
             raise Refused(DenyReason.RATE_LIMITED, f"more than {NOTICES_A_MINUTE} signals a minute")
-        jti = sha256(f"{who.name}\0{said_id}")
-        transmitter = self._facts.transmitter(POINTS)
-        if transmitter is None or transmitter.state != "active":
-            return await self._record_notice(who.name, said, jti)
-        unverified = self._signer.sign(SET_TYP, self._claims(said, jti, transmitter.aud))
         try:
-            verified = verify_set(unverified, self._facts.transmitter, now=self._clock.now())
-        except SETRefused as refused:
-            raise Refused(DenyReason.SET_INVALID, f"{POINTS} is not set up to verify: {refused.detail}") from None
-        await self._store(verified, unverified, who.name)
-        return None
-
-    def _claims(self, said: PointSignal, jti: str, aud: str) -> dict[str, Any]:
-        """CAEP 1.0 section 3.8.  A guard sees one tool's calls: its word is never worth more than medium."""
-        now = int(self._clock.now())
-        level = "MEDIUM" if said.level == "high" else said.level.upper()
-        workload, instance = {"format": "uri", "uri": said.agent}, {"format": "opaque", "id": said.instance}
-        reason = {"principal": "WORKLOAD", "current_level": level, "event_timestamp": now, "initiating_entity": "policy"}
-        return {
-            "iss": POINTS,
-            "aud": aud,
-            "iat": now,
-            "jti": jti,
-            "txn": said.txn,
-            "sub_id": {"format": "complex", "workload": workload, "instance": instance},
-            "events": {f"{CAEP}risk-level-change": {**reason, "reason_admin": {"en": f"{said.tool}: {said.what}"}}},
-        }
+            token = proven(said.token, self._facts, issuer=self._settings.issuer, trust_domain=self._settings.trust_domain, now=now)
+        except NoProof as error:
+            raise Refused(DenyReason.NOT_AUTHORIZED, f"a guard speaks of tokens it was shown: {error}") from None
+        level: Literal["low", "medium"] = "low" if said.level == "low" else "medium"  # it sees one tool's calls: never worth more
+        risk = Risk(token.act.sub, token.act.instance, token.txn, level, f"{said.tool}: {said.what}")
+        return await self.voice.say(POINTS, sha256(f"{who.name}\0{said_id}"), risk, who.name)
 
     async def _store(self, verified: VerifiedSET, unverified: str, by: str) -> None:
         iss, jti = verified.claims.iss, verified.claims.jti
@@ -152,14 +137,6 @@ class Intake:
         reason = DenyReason.TRANSMITTER_UNKNOWN if unknown else DenyReason.SET_INVALID
         said = Signalled(iss=refused.iss, by=by, refused=reason, detail=f"{refused.err}: {refused.detail}")
         self._background(self._record(said, f"refused\0{by}\0{digest}\0{int(self._clock.now())}"))
-
-    async def _record_notice(self, by: str, said: PointSignal, jti: str) -> int:
-        what = f"{said.level} from the guard of {said.tool} about {said.instance}: {said.what}"
-        signalled = Signalled(iss=POINTS, jti=jti, by=by, refused=DenyReason.TRANSMITTER_UNKNOWN, detail=what)
-        try:
-            return await self._recording.signalled(signalled, jti)
-        except RecordUnavailable as error:
-            raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not acknowledge") from error
 
     async def _record(self, signalled: Signalled, once: str) -> None:
         try:

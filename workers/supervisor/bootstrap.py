@@ -26,7 +26,10 @@ from schemas.facts import (
     ResponsePolicy,
     ResponseRule,
     Role,
+    Transmitter,
+    TransmitterCeiling,
 )
+from schemas.signals import DETECTIONS, POINTS
 from streams import topology
 from streams.bus import PublishConflict, Publisher, client, event, fabric_broker
 from streams.facts_keys import key_of, subject_of
@@ -88,6 +91,7 @@ def first_facts(settings: Settings) -> Iterator[FactBody]:
     )
     yield Policy(name="default", cedar=files("workers.common.decision").joinpath("default.cedar").read_text())
     yield default_responses()
+    yield from _own_voices(settings, root)
 
 
 def _keys(settings: Settings) -> Iterator[Key]:
@@ -96,6 +100,16 @@ def _keys(settings: Settings) -> Iterator[Key]:
         key = load_or_create(settings, purpose)
         assurance: Literal["development", "production"] = "development" if purpose == "svid" else "production"
         yield Key(purpose=purpose, kid=key.kid, jwk=key.jwk, trust_domain=settings.trust_domain, assurance=assurance)
+
+
+def _own_voices(settings: Settings, root: str) -> Iterator[Transmitter]:
+    """The fabric's guards and detections may speak about its own agents; a guard sees one tool's calls and may have little done."""
+    key = load_or_create(settings, "signals")
+    jwks = {"keys": [{**key.jwk, "kid": key.kid}]}
+    guards = TransmitterCeiling(namespaces=(root,), strongest="step_up")
+    yield Transmitter(iss=POINTS, aud=settings.issuer, jwks=jwks, trust={"*": "medium"}, ceiling=guards)
+    detections = TransmitterCeiling(namespaces=(root,), strongest="quarantine")
+    yield Transmitter(iss=DETECTIONS, aud=settings.issuer, jwks=jwks, trust={"*": "high"}, ceiling=detections)
 
 
 def default_responses() -> ResponsePolicy:

@@ -24,7 +24,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -49,6 +49,12 @@ BEHIND_WAIT_S = 0.2
 ATTACH_EVERY_S = 0.5  # at most; also the pause after an attempt that failed
 MAX_REFUSED = 4096  # remembered, so that who insists fills no stream
 PUSH_TOOL = "weft.push.tool"
+Level = Literal["low", "medium", "high"]
+ALARMING: dict[GuardReason, Level] = {  # what no honest caller does: the guard signals it by itself
+    GuardReason.WRONG_TOOL: "medium",
+    GuardReason.REPLAYED: "medium",
+    GuardReason.NOT_BOUND: "medium",
+}
 logger = logging.getLogger("weft.guard")
 
 
@@ -61,6 +67,7 @@ class Guard:
         self._clock = clock
         self._point = Point(connection)
         self._reports = Reports(self._point.use)
+        self._signals = Reports(self._point.signal)
         self._attachment: Attachment | None = None
         self._verifier: TokenVerifier | None = None
         self._follower: RevocationFollower | None = None
@@ -85,6 +92,7 @@ class Guard:
 
     async def _start(self) -> None:
         self._reports.start()
+        self._signals.start()
         await self._connection.subscribe(f"{PUSH_TOOL}.>", self._on_tool_changed)
         await self._attach()
         self._attacher = asyncio.create_task(self._keep_attached(), name="weft attach")
@@ -109,6 +117,7 @@ class Guard:
         if follower is not None:
             await follower.stop()
         await self._reports.stop()
+        await self._signals.stop()
 
     def ready(self) -> bool:
         """Whether the view is within the strictest budget of the tools attached."""
@@ -199,11 +208,9 @@ class Guard:
             self._reports.put(data, report_id)
             return None
 
-    async def signal(self, verified: Verified, level: Literal["low", "medium", "high"], what: str) -> None:
-        """The tool's own doubt about this caller, to the fabric; raises Unavailable."""
-        token = verified.token
-        who = {"jti": token.jti, "txn": token.txn, "agent": token.act.sub, "instance": token.act.instance}
-        await self._point.signal({"tool": verified.tool, **who, "level": level, "what": what[:512]})
+    async def signal(self, verified: Verified, level: Level, what: str) -> None:
+        """The tool's own doubt about this caller, to the fabric, with the token as proof of who that is; raises Unavailable."""
+        await self._point.signal(_doubt(verified.token, verified.tool, level, what))
 
     def _report_refusal(self, token: VerifiedToken, asked: Asked, reason: GuardReason) -> None:
         """Of a token that verified; the claims of one that did not are nobody's word.  Once per token and reason."""
@@ -213,6 +220,8 @@ class Guard:
             if len(self._refused) > MAX_REFUSED:
                 del self._refused[next(iter(self._refused))]
             self._reports.put(use_of(token, asked.tool, asked.actions, self._clock(), reason=reason), uuid.uuid4().hex)
+            if reason in ALARMING:
+                self._signals.put(_doubt(token, asked.tool, ALARMING[reason], f"refused: {reason}"), uuid.uuid4().hex)
 
     # --- what changes -------------------------------------------------------------------------------------------------------
 
@@ -266,3 +275,8 @@ def _once(token: VerifiedToken, tool: Tool, proof: VerifiedProof | None) -> tupl
     if tool.single_use or token.call.single_use:
         return token.jti, token.exp
     return None if proof is None else (f"dpop:{proof.claim}", proof.exp)
+
+
+def _doubt(token: VerifiedToken, tool: str, level: Level, what: str) -> dict[str, Any]:
+    """Plain data of `PointSignal`."""
+    return {"tool": tool, "token": token.raw, "level": level, "what": what[:512]}

@@ -54,9 +54,9 @@ class Point:
         """The RECORD sequence of the report; raises Unavailable."""
         return await self._recorded("weft.use", USE, data, report_id, deadline_s)
 
-    async def signal(self, data: Mapping[str, Any]) -> None:
-        """A signal of the guard's own; raises Unavailable."""
-        await self._ask("weft.notice", SIGNAL, data, DEADLINE_S)
+    async def signal(self, data: Mapping[str, Any], signal_id: str | None = None, deadline_s: float = DEADLINE_S) -> int:
+        """A signal of the guard's own, said once under its id: its RECORD sequence, 0 where it is a signal; raises Unavailable."""
+        return await self._recorded("weft.notice", SIGNAL, data, signal_id or uuid.uuid4().hex, deadline_s)
 
     async def ack(self, counter: int, epoch: int) -> None:
         """Everything up to entry `counter` counts here.  Nobody answers."""
