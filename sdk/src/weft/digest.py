@@ -6,7 +6,6 @@ integers, booleans and containers of them, so it agrees with RFC 8785 for ASCII 
 
 from __future__ import annotations
 
-import base64
 import binascii
 import hashlib
 import json
@@ -17,25 +16,31 @@ BoundPart = Literal["method", "path", "body"]
 TargetKind = Literal["token", "transaction", "instance", "agent", "namespace", "user", "key"]
 
 
+_TO_URL = bytes.maketrans(b"+/", b"-_")
+_FROM_URL = bytes.maketrans(b"-_+/=", b"+/!!!")  # `!` is in no alphabet: what base64url does not know is refused
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def b64u(raw: bytes) -> str:
     """Bytes to base64url text without padding."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return binascii.b2a_base64(raw, newline=False).translate(_TO_URL, b"=").decode()
 
 
 def unb64u(text: str) -> bytes:
     """Base64url text to bytes, strictly: raises ValueError for padding, white space or a foreign alphabet."""
     try:
-        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        encoded = text.encode("ascii").translate(_FROM_URL) + b"=" * (-len(text) % 4)
+        raw = binascii.a2b_base64(encoded)  # skips what it does not know; the comparison below does not
     except (binascii.Error, UnicodeEncodeError) as error:
         raise ValueError("not base64url") from error
-    if b64u(raw) != text:
+    if binascii.b2a_base64(raw, newline=False) != encoded:
         raise ValueError("not canonical base64url")
     return raw
 
 
 def canonical(value: Any) -> bytes:
     """Canonical JSON bytes of plain data."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def sha256(data: bytes | str) -> str:
