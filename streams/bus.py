@@ -24,7 +24,7 @@ from streams.callers import Caller, CallerUnknown, caller
 from streams.publisher import DEADLINE_S, Message, Outgoing, PubAck, PublishConflict, Publisher, PublishFailed
 from streams.serverconf import loopback
 from streams.subjects import worker_inbox
-from streams.wire import HEADERS, Malformed, event, parse
+from streams.wire import HEADERS, Malformed, event, event_of, parse
 
 __all__ = [
     "DEADLINE_S",
@@ -42,6 +42,7 @@ __all__ = [
     "client",
     "connect_options",
     "event",
+    "event_of",
     "fabric_broker",
     "parse",
 ]

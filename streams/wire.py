@@ -32,6 +32,19 @@ def event(
     traceparent: str | None = None,
 ) -> bytes:
     """An event as the body of a message.  Without `id` it gets a fresh one."""
+    return event_of(type_, data.wire(), source=source, id=id, subject=subject, traceparent=traceparent)
+
+
+def event_of(
+    type_: str,
+    data: bytes,
+    *,
+    source: str,
+    id: str | None = None,  # noqa: A002 - CloudEvents' own name
+    subject: str | None = None,
+    traceparent: str | None = None,
+) -> bytes:
+    """The same around data that is JSON already."""
     attributes = {
         "specversion": "1.0",
         "id": id or token_hex(16),
@@ -44,7 +57,7 @@ def event(
         attributes["subject"] = subject
     if traceparent is not None:
         attributes["traceparent"] = traceparent
-    attributes["data"] = orjson.Fragment(data.wire())
+    attributes["data"] = orjson.Fragment(data)
     return orjson.dumps(attributes, option=orjson.OPT_UTC_Z)  # RFC 3339 with microseconds
 
 

@@ -6,24 +6,37 @@ NOT compared: endpoint, resource and workload, which are the broker's to read, a
 
 from __future__ import annotations
 
-from schemas.decision import Decision, Gate, GateLine, Grant
+from typing import NamedTuple
+
+import orjson
+
+from schemas.decision import Decision, Gate, Grant
 from schemas.token import Ceiling
+from workers.common.decision import with_lines
 from workers.common.decision.patterns import covers
+from workers.common.derived import Derived
 
 
-def agree(mine: Decision, theirs: Decision) -> bool:
-    """The same word over the same facts: there is nothing of the gateway's to record besides."""
-    return (mine.outcome, mine.facts_revision, mine.policy_digest, mine.grant) == (
-        theirs.outcome,
-        theirs.facts_revision,
-        theirs.policy_digest,
-        theirs.grant,
-    )
+class Agreement(NamedTuple):
+    """Both decisions about one request, put together."""
+
+    decision: Decision  # the broker's own; before its lines those of the gates that the gateway alone asks
+    within: bool  # nothing in it exceeds the gateway's
+    recorded: orjson.Fragment  # as JSON
+    differing: orjson.Fragment | None  # the gateway's, where it is another word, or the same over other facts
 
 
-def gateway_lines(theirs: Decision) -> tuple[GateLine, ...]:
-    """The lines of the gates that the gateway alone asks; nothing else of its explanation is taken over."""
-    return tuple(line for line in theirs.lines if line.gate in (Gate.LIMITS, Gate.IDENTITY))
+def _agree(mine: Decision, theirs: Decision) -> Agreement:
+    decision = with_lines((line for line in theirs.lines if line.gate in (Gate.LIMITS, Gate.IDENTITY)), mine)
+    same = _word(mine) == _word(theirs)
+    return Agreement(decision, within(mine, theirs), orjson.Fragment(decision.wire()), None if same else orjson.Fragment(theirs.wire()))
+
+
+agreement = Derived(_agree)  # of (mine, theirs): an agent that calls again finds both decisions kept
+
+
+def _word(decision: Decision) -> tuple[object, ...]:
+    return decision.outcome, decision.facts_revision, decision.policy_digest, decision.grant
 
 
 def within(mine: Decision, theirs: Decision) -> bool:

@@ -3,59 +3,79 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
-from uuid import uuid4
+from secrets import token_hex
+from typing import Any, NamedTuple
 
+import orjson
 from weft.digest import call_digest
 
 from config.settings import Settings
 from schemas.decision import Decision, DecisionInput, Grant
 from schemas.reasons import DenyReason
-from schemas.token import MAX_TTL_S, Actor, Call, Confirmation, TokenClaims
+from schemas.token import MAX_TTL_S
+from workers.common.derived import Derived
 from workers.common.requests import RequestRefused
 
 FreshID = Callable[[], str]
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 def fresh_id() -> str:
     """122 random bits, RFC 9562 version 4."""
-    return str(uuid4())
+    h = token_hex(16)
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 def build_claims(
     asked: DecisionInput, decision: Decision, *, settings: Settings, now: int, fresh_id: FreshID, intent: str | None
-) -> TokenClaims:
-    """What the token says.  Takes the decision that allows it; raises RequestRefused where nothing of its life would be left.
+) -> dict[str, Any]:
+    """What the token says, as `schemas.token.TokenClaims` orders it; tests hold it to that model.
 
-    `fresh_id` gives the `jti`, and at the root of a transaction its `txn`.  `intent` is the agent's free text, for readers inside
-    the trust domain: nothing is decided by it.
+    Takes the decision that allows it; raises RequestRefused where nothing of its life would be left.  `fresh_id` gives the `jti`, and at
+    the root of a transaction its `txn`.  `intent` is the agent's free text, for readers inside the trust domain: nothing is decided by it.
     """
     grant = decision.grant
     if not decision or grant is None:
         raise RequestRefused(DenyReason.INTERNAL, "claims without a decision that allows")
-    parent = asked.parent
-    return TokenClaims(
-        iss=settings.issuer,
-        aud=settings.trust_domain if grant.audience == "txn" else grant.resource,
-        iat=now,
-        exp=_exp(asked, grant, now),
-        jti=fresh_id(),
-        txn=fresh_id() if parent is None else parent.txn,
-        sub=grant.sub,
-        scope=grant.purpose,
-        purp=grant.purpose,
-        req_wl=settings.gateway_id,
-        rctx={"authn": "jwt-svid", "assurance": asked.caller.assurance, "request": asked.request_digest},
-        tctx=grant.ceiling,
-        call=_call(asked, grant),
-        act=Actor(sub=asked.caller.id, instance=asked.caller.instance, version=grant.version, deployment=grant.deployment),
-        act_chain=() if parent is None else parent.act_chain,
-        agentic_ctx=_context(grant, intent),
-        evidence=grant.evidence,
-        cnf=Confirmation(jkt=asked.caller.jkt),
-        rev=asked.revocations,
-        facts=decision.facts_revision,
-    )
+    parent, caller, shared = asked.parent, asked.caller, _shared(grant)
+    return {
+        "iss": settings.issuer,
+        "aud": settings.trust_domain if grant.audience == "txn" else grant.resource,
+        "iat": now,
+        "exp": _exp(asked, grant, now),
+        "jti": fresh_id(),
+        "txn": fresh_id() if parent is None else parent.txn,
+        "sub": grant.sub,
+        "scope": grant.purpose,
+        "purp": grant.purpose,
+        "req_wl": settings.gateway_id,
+        "rctx": {"authn": "jwt-svid", "assurance": caller.assurance, "request": asked.request_digest},
+        "tctx": shared.ceiling,
+        "call": _call(asked, grant),
+        "act": {"sub": caller.id, "instance": caller.instance, "version": grant.version, "deployment": grant.deployment},
+        "act_chain": [] if parent is None else [actor.plain() for actor in parent.act_chain],
+        "agentic_ctx": shared.context if intent is None else {**grant.agentic_ctx, "intent": intent},
+        "evidence": shared.evidence,
+        "cnf": {"jkt": caller.jkt},
+        "rev": asked.revocations,
+        "facts": decision.facts_revision,
+    }
+
+
+class _Shared(NamedTuple):
+    """What the tokens of one grant have in common, as JSON."""
+
+    ceiling: orjson.Fragment
+    context: orjson.Fragment
+    evidence: orjson.Fragment
+
+
+def _share(grant: Grant) -> _Shared:
+    parts = (grant.ceiling.plain(), grant.agentic_ctx, [shown.plain() for shown in grant.evidence])
+    return _Shared(*(orjson.Fragment(orjson.dumps(part)) for part in parts))
+
+
+_shared = Derived(_share)
 
 
 def _exp(asked: DecisionInput, grant: Grant, now: int) -> int:
@@ -68,21 +88,18 @@ def _exp(asked: DecisionInput, grant: Grant, now: int) -> int:
     return min(ends)
 
 
-def _call(asked: DecisionInput, grant: Grant) -> Call:
+def _call(asked: DecisionInput, grant: Grant) -> dict[str, Any]:
     bound = grant.bound
     if bound and asked.call is None:
         raise RequestRefused(DenyReason.MALFORMED, "the tool's record binds the call, and the request names none")
-    digest = call_digest(vars(asked.call), bound) if bound and asked.call is not None else None
-    return Call(
-        tool=asked.tool,
-        workload=grant.workload,
-        resource=grant.resource,
-        actions=grant.actions,
-        bound=bound,
-        digest=digest,
-        single_use=grant.single_use,
-    )
-
-
-def _context(grant: Grant, intent: str | None) -> dict[str, Any]:
-    return grant.agentic_ctx if intent is None else {**grant.agentic_ctx, "intent": intent}
+    call: dict[str, Any] = {
+        "tool": asked.tool,
+        "workload": grant.workload,
+        "resource": grant.resource,
+        "actions": grant.actions,
+        "bound": bound,
+    }
+    if bound and asked.call is not None:
+        call["digest"] = call_digest(vars(asked.call), bound)
+    call["single_use"] = grant.single_use
+    return call

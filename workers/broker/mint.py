@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 
+import orjson
 from weft.digest import sha256
 
 from config.settings import Settings
@@ -21,16 +22,17 @@ from schemas.minting import MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import ISSUED, Issued
 from schemas.token import MAX_TOKEN_BYTES, SKEW_S, Evidence
-from streams.bus import Malformed, event, parse
+from streams.bus import Malformed, event_of, parse
 from streams.subjects import RECORD
-from workers.broker.bounds import agree, gateway_lines, within
+from workers.broker.bounds import Agreement, agreement
 from workers.broker.claims import FreshID, build_claims, fresh_id
 from workers.broker.evidence import read_evidence
+from workers.broker.issuance import Issuance, grant_in, issued_json
 from workers.broker.once import Once
 from workers.broker.ports import History, HistoryUnavailable, Record, Views
 from workers.broker.signer import Committed, TokenSigner
 from workers.common.clock import Clock
-from workers.common.decision import decide, with_lines
+from workers.common.decision import decide
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
 from workers.common.recorder import RecordUnavailable
 from workers.common.requests import RequestRefused, verify_signature
@@ -90,32 +92,25 @@ class Mint:
         return await self._once.answer(key, invocation.request.digest, make)  # 3
 
     async def _make(self, mint: MintRequest, invocation: Invocation, key: str, traceparent: str | None) -> Granted:
-        asked, decision = await self._decide(mint, invocation)  # 4 to 7
+        asked, word = await self._decide(mint, invocation)  # 4 to 7
         claims = build_claims(  # 8
             asked,
-            decision,
+            word.decision,
             settings=self._settings,
             now=int(self._clock.now()),
             fresh_id=self._fresh_id,
             intent=mint.request.intent,
         )
-        payload = claims.wire()
+        payload = orjson.dumps(claims)
         if self._signer.size_of(payload) > MAX_TOKEN_BYTES:
             raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
-        issued = Issued(
-            input=asked,
-            gateway=None if agree(decision, mint.decision) else mint.decision,
-            decision=decision,
-            claims=claims,
-            kid=self._signer.kid,
-            explanation=mint.explanation,
-            caller=mint.caller,
-            intent=mint.request.intent,
-        )
-        issued, committed = await self._commit(issued, payload, key, traceparent)  # 9
-        return _granted(issued, self._signer.issue_token(committed))  # 10
+        grant = grant_in(word.decision)
+        issuance = Issuance(asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload)
+        record = issued_json(asked, word, mint, payload, self._signer.kid)
+        issuance, committed = await self._commit(issuance, record, mint.caller, key, traceparent)  # 9
+        return issuance.granted(self._signer.issue_token(committed))  # 10
 
-    async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Decision]:
+    async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Agreement]:
         if not mint.decision:
             raise RequestRefused(DenyReason.DECISION_MISMATCH, "the gateway does not allow it")
         await self._reach(mint.decision.facts_revision)  # 4
@@ -124,12 +119,12 @@ class Mint:
         now = self._clock.now()
         about = Circumstances(mint.received_at, self._views.fresh(now), self._views.revocations, self._settings.environment)
         asked = decision_input(invocation, self._verifier, about, now, evidence)
-        decision = with_lines(gateway_lines(mint.decision), decide(asked, self._views.facts))  # 6
-        if not decision:
-            raise NotAllowed(decision.reason or DenyReason.INTERNAL, asked, decision)
-        if not within(decision, mint.decision):  # 7
-            raise NotAllowed(DenyReason.DECISION_MISMATCH, asked, decision)
-        return asked, decision
+        word = agreement(decide(asked, self._views.facts), mint.decision)  # 6
+        if not word.decision:
+            raise NotAllowed(word.decision.reason or DenyReason.INTERNAL, asked, word.decision)
+        if not word.within:  # 7
+            raise NotAllowed(DenyReason.DECISION_MISMATCH, asked, word.decision)
+        return asked, word
 
     async def _reach(self, wanted: int) -> None:
         """Wait for the facts that the gateway decided by, and for all that an applied revocation stands for.
@@ -149,18 +144,19 @@ class Mint:
         txn = None if token is None else self._verifier.parent(token, invocation.caller, self._clock.now()).txn
         return await read_evidence(wanted, txn, self._history, self._views.facts)
 
-    async def _commit(self, issued: Issued, payload: bytes, key: str, traceparent: str | None) -> tuple[Issued, Committed]:
+    async def _commit(
+        self, issuance: Issuance, record: bytes, caller: str, key: str, traceparent: str | None
+    ) -> tuple[Issuance, Committed]:
         """Record the issuance; what was issued is what RECORD holds under this request's id, ours or an earlier one's."""
         msg_id = f"broker:{key}"
-        subject = RECORD.at("broker", "issued", issued.caller.partition(".")[2])
-        body = event(ISSUED, issued, source=SOURCE, id=msg_id, traceparent=traceparent)
+        subject = RECORD.at("broker", "issued", caller.partition(".")[2])
+        body = event_of(ISSUED, record, source=SOURCE, id=msg_id, traceparent=traceparent)
         recorded = await self._record.commit(subject, body, msg_id)
-        if not recorded.duplicate:
-            return issued, Committed(payload, recorded.seq)
-        first = await self._first(recorded.seq, subject, issued)
-        return first, Committed(first.claims.wire(), recorded.seq)
+        if recorded.duplicate:
+            issuance = await self._first(recorded.seq, subject, issuance.request_digest)
+        return issuance, Committed(issuance.payload, recorded.seq)
 
-    async def _first(self, seq: int, subject: str, again: Issued) -> Issued:
+    async def _first(self, seq: int, subject: str, request_digest: str) -> Issuance:
         """The earlier record under this id: of the very same request, or there is no answer."""
         try:
             recorded = await self._history.at(seq)
@@ -169,22 +165,6 @@ class Mint:
             first = None
         if first is None:
             raise RecordUnavailable("the first record of this request cannot be read")
-        if first.input.request_digest != again.input.request_digest:
+        if first.input.request_digest != request_digest:
             raise RequestRefused(DenyReason.REQUEST_REUSED, "the id was used for another request")
-        return first
-
-
-def _granted(issued: Issued, token: str) -> Granted:
-    grant = issued.decision.grant
-    if grant is None:
-        raise RequestRefused(DenyReason.INTERNAL, "issued without a grant")
-    return Granted(
-        request_id=issued.input.request_id,
-        txn=issued.claims.txn,
-        endpoint=grant.endpoint,
-        token=token,
-        expires_at=issued.claims.exp,
-        actions=grant.actions,
-        proof=grant.proof,
-        explanation=issued.explanation,
-    )
+        return Issuance.recorded(first)
