@@ -55,6 +55,7 @@ class Settings(BaseModel):
     mode: Literal["development", "production"] = "development"  # production refuses development SVIDs
     environment: dict[str, str] = {"environment": "prod", "region": "us-east"}  # what charters and tools are compared with
     limits: Limits = Limits()  # of one caller
+    load_deadline_s: float = Field(default=120.0, gt=0)  # for a worker's views at start; 100,000 facts cost one about 2 s of a core
     replicas: int = Field(default=1, ge=1, le=5)  # of every stream
     tls_ca: Path | None = None  # PEM that the servers' certificates must chain to
     nats_cert: Path | None = None  # PEM of the embedded nats-server; with nats_key and tls_ca; required unless it listens on loopback

@@ -21,6 +21,7 @@ from nats.aio.client import Client, Server
 
 from config.settings import Settings
 from streams.callers import Caller, CallerUnknown, caller
+from streams.headers import HeaderClient
 from streams.publisher import DEADLINE_S, Message, Outgoing, PubAck, PublishConflict, Publisher, PublishFailed
 from streams.serverconf import loopback
 from streams.subjects import worker_inbox
@@ -60,7 +61,7 @@ class FabricBroker(NatsBroker):
     """Closes what it began to connect: nats-py leaves the socket of a start that was refused or interrupted open."""
 
     async def _connect(self) -> Client:
-        connection = Client()
+        connection = HeaderClient()
         try:
             await connection.connect(**self._connection_kwargs)
         except BaseException:

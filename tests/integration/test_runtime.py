@@ -53,6 +53,16 @@ async def test_the_order_of_a_life(fabric_server):
     assert runtime.nc.is_closed
 
 
+async def test_a_worker_whose_views_are_not_loaded_in_time_does_not_start(fabric_server):
+    """The deadline is a setting: what a million facts take depends on the machine."""
+    runtime = Runtime("gateway", fabric_server.settings.model_copy(update={"load_deadline_s": 1e-6}), facts=True)
+    app = runtime.app()
+    with pytest.raises(TimeoutError):
+        async with app.lifespan_context():
+            pass
+    assert runtime.nc.is_closed
+
+
 async def test_health_is_the_worker_s_own_word_with_an_acknowledged_canary(fabric_server):
     runtime = Runtime("broker", fabric_server.settings, facts=True, canary=True)
     app = runtime.app()

@@ -47,7 +47,6 @@ from workers.common.tasks import Tasks
 
 GRACE_S = 5.0  # what a request in flight is given when its worker stops; the request deadline (design 5)
 DRAIN_S = 5.0
-LOAD_DEADLINE_S = 30.0  # for the views; measured: 1.1 million facts in 13 s
 
 Step = Callable[[], Awaitable[None]]
 logger = structlog.get_logger()
@@ -210,7 +209,7 @@ class Runtime:
         self.publisher = Publisher(self.nc)
         if self._wants_canary:
             self._canary = Canary(self.publisher, self.worker)
-        async with asyncio.timeout(LOAD_DEADLINE_S):
+        async with asyncio.timeout(self.settings.load_deadline_s):
             await self._start_views(stack)
         stack.push_async_callback(self._background.close)  # for what `start` spawned before it failed
         if start is not None:
@@ -227,7 +226,7 @@ class Runtime:
         if facts or revocations:  # the key that signs revocations is a fact
             self._facts = FactsView(self.nc, worker=self.worker, on_lost=lambda: self.fail("facts_lost"))
             stack.push_async_callback(self._facts.stop)
-            await self._facts.start()
+            await self._facts.start(self.settings.load_deadline_s)
         if revocations and self._facts is not None:
             self._revocations = Revocations(self.nc, self._facts, self.clock)
             stack.push_async_callback(self._revocations.stop)

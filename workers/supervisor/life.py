@@ -15,7 +15,7 @@ from workers.common.runtime import WorkerApp
 from workers.supervisor.roster import build_of
 from workers.supervisor.waiting import first_of
 
-START_S = 45.0  # connecting, and loading the views
+START_S = 15.0  # beside loading the views
 
 
 async def live(worker: str, settings: Settings, stopping: asyncio.Event, on_ready: Callable[[WorkerApp], None]) -> bool:
@@ -40,7 +40,7 @@ async def _started(app: WorkerApp, stack: AsyncExitStack, stopping: asyncio.Even
 
     interrupting = asyncio.create_task(interrupt())
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(START_S + app.runtime.settings.load_deadline_s):
             await stack.enter_async_context(app.lifespan_context())
             stack.push_async_callback(app.stop)
             await app.start()

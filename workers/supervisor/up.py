@@ -27,7 +27,7 @@ from workers.supervisor.roster import ISSUER, WORKERS
 from workers.supervisor.servers import MAX_REPLICAS, running, servers_of, urls_of, write_confs
 from workers.supervisor.waiting import first_of, free_port, stop_signals
 
-READY_DEADLINE_S = 60.0
+READY_S = 45.0  # beside loading the views
 BOOTSTRAP_DEADLINE_S = 30.0
 logger = structlog.get_logger()
 
@@ -90,7 +90,7 @@ async def run_workers(settings: Settings, options: Options, stopping: asyncio.Ev
     keepers = [keeper(worker, copy, settings, options) for worker, copies in roster(settings, options) for copy in range(copies)]
     tasks = {kept: asyncio.create_task(kept.keep(), name=f"{kept.worker}-{kept.copy}") for kept in keepers}
     try:
-        await all_ready(keepers, stopping)
+        await all_ready(keepers, stopping, READY_S + settings.load_deadline_s)
         if not stopping.is_set():
             logger.info(log.FABRIC_STARTED, workers=len(keepers))
             on_ready({"servers": ",".join(settings.servers), "dir": str(settings.state), "edge": edge_url(settings)})
@@ -115,7 +115,7 @@ def roster(settings: Settings, options: Options) -> Iterator[tuple[str, int]]:
         yield worker, options.copies
 
 
-async def all_ready(keepers: list[Keeper], stopping: asyncio.Event) -> None:
+async def all_ready(keepers: list[Keeper], stopping: asyncio.Event, within_s: float) -> None:
     """Returns early when told to stop.  Raises Trouble."""
     ready = asyncio.Event()
 
@@ -126,11 +126,11 @@ async def all_ready(keepers: list[Keeper], stopping: asyncio.Event) -> None:
 
     waiting = asyncio.create_task(wait())
     try:
-        async with asyncio.timeout(READY_DEADLINE_S):
+        async with asyncio.timeout(within_s):
             await first_of(ready, stopping)
     except TimeoutError:
         late = ", ".join(f"{kept.worker}" for kept in keepers if not kept.ready.is_set())
-        raise Trouble(f"not ready within {READY_DEADLINE_S:.0f} s: {late}") from None
+        raise Trouble(f"not ready within {within_s:.0f} s: {late}") from None
     finally:
         waiting.cancel()
 
