@@ -1,6 +1,7 @@
 """The header block of a message, read once per name.  NATS ADR-4: `Name: Value` lines.
 
-nats-py asks of every character of every name whether it is a space: 2 to 4 µs of each message, of 21 that a fact costs at load.  A name that was read before is looked up here; a new one is read by nats-py itself, so what is accepted stays the same.
+nats-py asks of every character of every name whether it is a space: 2 to 4 µs of each message, of 21 that a fact costs at load.  A name
+that was read before is looked up here; a new one is read by nats-py itself, so what is accepted stays the same.
 """
 
 from __future__ import annotations
