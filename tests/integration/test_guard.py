@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
@@ -10,15 +11,18 @@ from dataclasses import replace
 import httpx
 import pytest
 from weft.asgi import GuardMiddleware
+from weft.digest import unb64u
 from weft.errors import GuardReason, Refused
 from weft.grants import Grant, headers_of
 from weft.guard import BEHIND_WAIT_S, Guard
 from weft.nkey import KeyPair
 
 from schemas.record import COMPLETED, USED
-from tests.support.fabric import FabricServer
-from tests.support.guarded import ASKED, INSTANCE, Place, place, tool
+from streams import keys
+from tests.support.fabric import FabricServer, key_fact
+from tests.support.guarded import ASKED, INSTANCE, Place, place, registry, revocation, tool
 from tests.support.signed import ADVISOR, BODY, TokenKey, claims
+from tests.support.workers import running
 from workers.common.identity import thumbprint
 
 WAIT_S = 6
@@ -101,6 +105,31 @@ async def test_what_is_revoked_is_refused_and_the_point_is_confirmed(here, targe
 
     await until(contained)
     assert await refused(guard, token) is GuardReason.REVOKED
+
+
+async def test_a_point_that_attaches_after_a_rotation_knows_what_was_revoked_before(fabric_server):
+    """INVARIANT: entries count for as long as the tokens they hit live, also under a key that was retired since, for points old and new.
+
+    A point that is told of active keys alone cannot read them: it is never current, and refuses everything.
+    """
+    await fabric_server.put_facts(tool())
+    here = Place(fabric_server)
+    async with running(registry, fabric_server.settings), here._stack:
+        here.signals = await fabric_server.worker("signals")
+        token, other = here.token(), here.token(txn="another")
+        async with running(revocation, fabric_server.settings):
+            old = await here.guard()
+            await here.revoke("token", json.loads(unb64u(token.split(".")[1]))["jti"])
+        (fabric_server.settings.keys / "revocation.pem").unlink()
+        new, retired = keys.load_or_create(fabric_server.settings, "revocation"), fabric_server.keys["revocation"]
+        was = key_fact(fabric_server.settings, "revocation", retired).model_copy(update={"state": "retired"})
+        await fabric_server.put_facts(key_fact(fabric_server.settings, "revocation", new), was)
+        async with running(revocation, fabric_server.settings):
+            late = await here.guard(await here.connection("i" + "d5" * 13))
+            for guard in (old, late):
+                await until(lambda guard=guard: serves(guard, here))
+                assert await refused(guard, token) is GuardReason.REVOKED
+                await guard.check(other, ASKED)
 
 
 async def test_a_running_call_is_told_to_stop(here):

@@ -25,7 +25,7 @@ def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_doma
     found = (table.tool(name) for name in dict.fromkeys(asked.tools))
     return Attached(
         tools=tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload)),
-        keys=tuple(key for purpose in POINT_PURPOSES for key in active(table, purpose)),
+        keys=(*active(table, "tokens"), *verifying(table, "revocation")),
         trust_domain=trust_domain,
         issuer=issuer,
         facts_revision=table.revision,
@@ -35,6 +35,11 @@ def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_doma
 def active(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:
     """The keys of a purpose that count now."""
     return tuple(key for key in table.keys(purpose) if key.state == "active")
+
+
+def verifying(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:
+    """The keys that may have signed what is still to be verified: retired ones too, compromised ones never."""
+    return tuple(key for key in table.keys(purpose) if key.state != "compromised")
 
 
 def token_keys(table: FactsTable) -> JWKSet:
