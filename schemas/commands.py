@@ -6,12 +6,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from schemas.base import FreeText, Name, Opaque, Sequence, SpiffeIDText, Wire
+from schemas.base import FreeText, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.facts import FactBody, Kind
 
 APPLY = "org.weft.command.apply.v1"
 APPLIED = "org.weft.command.applied.v1"  # answers it
 REVOKE = "org.weft.command.revoke.v1"
+SWEEP = "org.weft.command.sweep.v1"
 LIFT = "org.weft.command.lift.v1"
 QUERY = "org.weft.query.v1"
 ANSWER = "org.weft.answer.v1"
@@ -63,6 +64,22 @@ class Revoke(Wire):
     preview: bool = False
 
 
+class Swept(Wire):
+    """One target of a sweep; `agent` as in `Revoke`."""
+
+    kind: Literal["token", "transaction", "key"]
+    value: str
+    agent: SpiffeIDText | None = None
+
+
+class Sweep(Wire):
+    """By a revoker: many tokens at once, as one entry.  All of it or nothing."""
+
+    id: Opaque
+    targets: Annotated[tuple[Swept, ...], Field(min_length=1, max_length=128)]
+    reason: FreeText
+
+
 class Lift(Wire):
     """By a revoker: an operator lifts anything."""
 
@@ -76,7 +93,7 @@ class Lift(Wire):
 class Query(Wire):
     """One question to audit or registry; which arguments count is said in docs/contracts."""
 
-    what: Literal["get", "list", "history", "can", "explain", "replay", "verify", "points", "status"]
+    what: Literal["get", "list", "history", "can", "explain", "replay", "verify", "points", "status", "reach", "tainted"]
     kind: Kind | None = None
     key: str | None = None
     id: str | None = None  # txn, explanation id
@@ -89,6 +106,13 @@ class Query(Wire):
     tool: Name | None = None
     actions: tuple[str, ...] = ()
     purpose: str | None = None
+    target: Literal["token", "transaction", "instance", "agent", "namespace", "user", "key"] | None = (
+        None  # of a reach: what would be revoked
+    )
+    taint: Literal["key", "tool", "agent_version", "model_digest"] | None = None  # of a tainted: what turned out to be bad
+    value: str | None = None  # of both
+    since: Seconds = 0  # of a tainted: bad since then
+    live: bool = False  # of a tainted: only what could still be used
     user: str | None = None
 
 

@@ -53,6 +53,7 @@ NOTICE = Subject("weft.notice")  # a guard's own signal
 # --- operators and transmitters (account OPERATORS) ---------------------------------------------------------------------------
 APPLY = Subject("weft.command.registry.apply")
 REVOKE = Subject("weft.command.signals.revoke")
+SWEEP = Subject("weft.command.signals.sweep")
 LIFT = Subject("weft.command.signals.lift")
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored

@@ -83,6 +83,7 @@ CHANNELS = (
     Channel(subjects.NOTICE, "signals", (Said(points.SIGNAL, points.PointSignal),), (Said(points.RECORDED, points.UseRecorded), _FAILED)),
     Channel(subjects.APPLY, "registry", (Said(commands.APPLY, commands.Apply),), (Said(commands.APPLIED, commands.Applied), _FAILED)),
     Channel(subjects.REVOKE, "signals", (Said(commands.REVOKE, commands.Revoke),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.SWEEP, "signals", (Said(commands.SWEEP, commands.Sweep),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.LIFT, "signals", (Said(commands.LIFT, commands.Lift),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.QUERY, "audit", (Said(commands.QUERY, commands.Query),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(

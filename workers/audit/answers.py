@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 from nats.aio.client import Client
+from weft.revocation import RevocationView
 
 from config.settings import Settings
 from schemas import record
@@ -24,6 +25,7 @@ from workers.audit import facts as facts_questions
 from workers.audit.explain import explain, row
 from workers.audit.follower import Follower
 from workers.audit.index import Index, Indexed
+from workers.audit.reach import Reach
 from workers.audit.redaction import redacted
 from workers.audit.verification import Verification
 from workers.common.clock import Clock
@@ -57,12 +59,13 @@ class Answers:
         index: Index,
         follower: Follower,
         facts: FactsTable,
-        revocations: Callable[[], int],
+        revocations: RevocationView,
         settings: Settings,
         clock: Clock,
     ) -> None:
         self._nc, self._index, self._follower, self._facts = nc, index, follower, facts
         self._revocations, self._settings, self._clock = revocations, settings, clock
+        self._reach = Reach(nc, index, revocations.hit)
         self._verification = Verification(nc, index, lambda: self._facts.revision)
         self._questions: dict[str, Callable[[Query, Person], Awaitable[Answer]]] = {
             "get": self._get,
@@ -74,6 +77,8 @@ class Answers:
             "verify": self._verify,
             "points": self._points,
             "status": self._status,
+            "reach": self._reached,
+            "tainted": self._tainted,
         }
 
     async def answer(self, caller: Caller, asked: CloudEvent[Query]) -> bytes:
@@ -118,7 +123,7 @@ class Answers:
         now, mode, environment = int(self._clock.now()), self._settings.mode, self._settings.environment
         try:
             decision = facts_questions.what_if(
-                asked, self._facts, now=now, revocations=self._revocations(), environment=environment, mode=mode
+                asked, self._facts, now=now, revocations=self._revocations.counter, environment=environment, mode=mode
             )
         except ValueError as error:
             raise Refused(DenyReason.MALFORMED, str(error)) from None
@@ -178,12 +183,33 @@ class Answers:
             "trust_domain": self._settings.trust_domain,
             "mode": self._settings.mode,
             "facts": self._facts.revision,
-            "revocations": self._revocations(),
+            "revocations": self._revocations.counter,
             "record": self._follower.sequence,
             "current": current,
             "kinds": {kind: count for kind, count in counts.items() if count},
         }
         return Answer(rows=(row,), revision=self._facts.revision)
+
+    async def _reached(self, asked: Query, person: Person) -> Answer:
+        """Whom a revocation would hit; nothing is done."""
+        await self._current()
+        rows = await self._reach.would_hit(asked, self._sees(person), self._clock.now())
+        if asked.after == 0:
+            rows[0]["connected"] = await self._connected(asked, self._sees(person))
+        return _tokens(asked, rows)
+
+    async def _tainted(self, asked: Query, person: Person) -> Answer:
+        """What rests on something that turned out to be bad."""
+        await self._current()
+        return _tokens(asked, await self._reach.tainted(asked, self._sees(person), self._clock.now()))
+
+    async def _connected(self, asked: Query, visible: Callable[[str], bool]) -> int:
+        """Admitted agents, as far as their admission has not run out, that the target names."""
+        now, names = self._clock.now(), set()
+        async for e in self._index.every(record.ADMITTED):
+            if e.data["kind"] == "agent" and e.data["expires_at"] > now and visible(e.scope) and _names(asked, e.data):
+                names.add(e.data["name"])
+        return len(names)
 
     # --- what the asker may see ---------------------------------------------------------------------------------------------------
 
@@ -206,3 +232,19 @@ class Answers:
     async def _current(self) -> None:
         if not await self._follower.current():
             raise Refused(DenyReason.VIEW_BEHIND, BEHIND)
+
+
+def _tokens(asked: Query, rows: list[dict[str, Any]]) -> Answer:
+    """The summary with every page, then as many tokens after `after` as fit."""
+    wanted = [row for row in rows[1:] if row["seq"] > asked.after]
+    shown, cut = page_of(wanted[: asked.limit])
+    more = cut or len(wanted) > len(shown)
+    return Answer(rows=(rows[0], *shown), next=shown[-1]["seq"] if more and shown else None)
+
+
+def _names(asked: Query, admitted: dict[str, Any]) -> bool:
+    if asked.target == "instance":
+        return bool(admitted.get("instance") == asked.value)
+    if asked.target == "agent":
+        return bool(admitted["id"] == asked.value)
+    return asked.target == "namespace" and f"{admitted['id']}/".startswith(f"{asked.value}/")

@@ -30,7 +30,7 @@ class Audit:
             index=index,
             follower=self.follower,
             facts=runtime.facts.table,
-            revocations=lambda: revocations.counter,
+            revocations=revocations,
             settings=runtime.settings,
             clock=runtime.clock,
         )

@@ -13,18 +13,26 @@ from typing import Any, NamedTuple, Self
 import aiosqlite
 import orjson
 
+from workers.audit.minted import Minted, minted_by
 from workers.audit.references import references, revision_of, scope_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event
   (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, revision INTEGER);
 CREATE INDEX IF NOT EXISTS event_type ON event (type, seq);
 CREATE INDEX IF NOT EXISTS event_decided ON event (revision, seq) WHERE revision IS NOT NULL;
 CREATE TABLE IF NOT EXISTS reference (kind TEXT, value TEXT, seq INTEGER, PRIMARY KEY (kind, value, seq)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS minted
+  (seq INTEGER PRIMARY KEY, iat INTEGER, exp INTEGER, rev INTEGER, facts INTEGER, jti TEXT, txn TEXT, agent TEXT, instance TEXT,
+   user TEXT, tool TEXT, path TEXT, marks TEXT);
+CREATE INDEX IF NOT EXISTS minted_exp ON minted (exp);
+CREATE INDEX IF NOT EXISTS minted_iat ON minted (iat);
+CREATE INDEX IF NOT EXISTS minted_txn ON minted (txn);
 CREATE TABLE IF NOT EXISTS checkpoint (only INTEGER PRIMARY KEY CHECK (only = 0), seq INTEGER NOT NULL);
 INSERT OR IGNORE INTO checkpoint VALUES (0, 0);
 """
+ADD_MINTED = f"INSERT OR IGNORE INTO minted VALUES ({','.join('?' * len(Minted._fields))})"  # noqa: S608 - marks alone
 PAGE = 500
 
 
@@ -77,7 +85,7 @@ class Index:
         async with db.execute("PRAGMA user_version") as cursor:
             row = await cursor.fetchone()
         if row is not None and row[0] not in (0, SCHEMA_VERSION):
-            await db.executescript("DROP TABLE event; DROP TABLE reference; DROP TABLE checkpoint;")
+            await db.executescript("".join(f"DROP TABLE IF EXISTS {name};" for name in ("event", "reference", "minted", "checkpoint")))
         await db.executescript(SCHEMA)
         await db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         await db.commit()
@@ -95,7 +103,7 @@ class Index:
 
     async def add(self, batch: Sequence[Arrived]) -> None:
         """All of a batch and its checkpoint, or nothing.  What is no event of ours is passed over, but covered."""
-        events, found = [], []
+        events, found, minted = [], [], []
         for arrived in batch:
             event = _event(arrived.body)
             if event is None:
@@ -104,9 +112,11 @@ class Index:
             scope = scope_of(*about, self._trust_domain)
             events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body, revision_of(*about)))
             found += [(*reference, arrived.seq) for reference in references(*about)]
+            minted += [token] if (token := minted_by(arrived.seq, *about)) is not None else []
         try:
             await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
             await self._db.executemany("INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", found)
+            await self._db.executemany(ADD_MINTED, minted)
             await self._db.execute("UPDATE checkpoint SET seq = max(seq, ?)", (batch[-1].seq,))
             await self._db.commit()
         except BaseException:
@@ -118,6 +128,14 @@ class Index:
         chosen = f" AND type IN ({','.join('?' * len(types))})" if types else ""
         query = f"SELECT seq, type, scope, subject, body FROM event WHERE seq > ?{chosen} ORDER BY seq LIMIT ?"  # noqa: S608 - only marks
         return await self._events(query, (after, *types, limit))
+
+    async def every(self, type_: str) -> AsyncIterator[Indexed]:
+        """All events of a type, read a page at a time."""
+        after = 0
+        while events := await self.page(after, PAGE, (type_,)):
+            for event in events:
+                yield event
+            after = events[-1].seq
 
     async def decided(self, revision: int, seq: int, limit: int) -> list[Decided]:
         """Decisions after that place, by the facts revision that they name, and by sequence within one."""
@@ -145,6 +163,25 @@ class Index:
             for event in events:
                 yield event
             after = events[-1].seq
+
+    async def marked(self, mark: str, *, exp_after: int = 0, iat_from: int = 0, limit: int) -> list[Minted]:
+        """Tokens that bear the mark, oldest first: such as end after one time and were minted at or after another."""
+        where = "exp > ? AND iat >= ? AND instr(marks, ?) > 0"
+        return await self._minted(where, (exp_after, iat_from, mark), limit)
+
+    async def decided_within(self, agent: str, revisions: tuple[int, int], *, iat_from: int, limit: int) -> list[Minted]:
+        """Tokens that this agent was given by facts from one revision up to, but not including, another."""
+        where = "agent = ? AND facts >= ? AND facts < ? AND iat >= ?"
+        return await self._minted(where, (agent, *revisions, iat_from), limit)
+
+    async def of_transactions(self, txns: Sequence[str], limit: int) -> list[Minted]:
+        """Every token of these transactions."""
+        return await self._minted(f"txn IN ({','.join('?' * len(txns))})", txns, limit)
+
+    async def _minted(self, where: str, values: Sequence[Any], limit: int) -> list[Minted]:
+        query = f"SELECT * FROM minted WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608 - marks alone
+        async with self._db.execute(query, (*values, limit)) as cursor:
+            return [Minted(*row) for row in await cursor.fetchall()]
 
     async def _events(self, query: str, values: Sequence[Any]) -> list[Indexed]:
         async with self._db.execute(query, values) as cursor:

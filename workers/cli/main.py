@@ -8,12 +8,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from workers.cli import agents, consents, fabric, facts, records, responses
+from workers.cli import agents, consents, fabric, facts, records, responses, tainted
 from workers.cli.common import add_common
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
-GROUPS = (fabric, agents, facts, consents, responses, records)
+GROUPS = (fabric, agents, facts, consents, responses, tainted, records)
 
 
 def parser() -> argparse.ArgumentParser:

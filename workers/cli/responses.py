@@ -13,6 +13,7 @@ from schemas.signals import CAEP, SET_TYP
 from workers.cli.common import Commands, command, group, operator, operators, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
+from workers.cli.reach import previewed
 
 REVOCABLE = ("token", "transaction", "instance", "agent", "namespace", "user", "key")
 LIFTABLE = ("instance", "agent", "namespace", "user")
@@ -22,12 +23,14 @@ def add(commands: Commands) -> None:
     """Registers them."""
     revoke = operators(command(commands, "revoke", "Take back, at every enforcement point.", run_revoke))
     revoke.add_argument("kind", choices=REVOCABLE)
+    revoke.add_argument("--preview", action="store_true", help="show whom it would hit, and do nothing")
+    revoke.add_argument("--reason", default=None, help="goes on record; required unless --preview")
     lift = operators(command(commands, "lift", "Lift a posture, whoever caused it.", run_lift))
     lift.add_argument("kind", choices=LIFTABLE)
+    lift.add_argument("--reason", required=True, help="goes on record")
     for parser in (revoke, lift):
         parser.add_argument("value")
         parser.add_argument("--agent", default=None, metavar="SPIFFE-ID", help="whose instance, token or transaction it is")
-        parser.add_argument("--reason", required=True, help="goes on record")
     inner = group(commands, "signal", "Security Event Tokens.")
     send = operators(command(inner, "send", "Sign a CAEP event with a transmitter's key and deliver it on the bus.", run_send))
     send.add_argument("--key", type=Path, required=True, help="the transmitter's private key: a PEM file, P-256")
@@ -40,10 +43,22 @@ def add(commands: Commands) -> None:
 
 
 async def run_revoke(args: argparse.Namespace, out: Output) -> int:
+    if args.preview:
+        return await run_preview(args, out)
+    if args.reason is None:
+        raise Stop(Exit.USAGE, "no_reason", "--reason is required")
     order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=args.value, agent=args.agent, reason=args.reason)
     async with operator(args) as client:
         answer = await client.revoke(order)
     out.value(answer.plain(), f"revoked {args.kind} {args.value}")
+    return Exit.DONE
+
+
+async def run_preview(args: argparse.Namespace, out: Output) -> int:
+    """What audit knows of live tokens; the revoker's own view of agents below a prefix stands in the answer to the command."""
+    async with operator(args) as client:
+        found, tokens = await client.tokens(what="reach", target=args.kind, value=args.value)
+    out.value({"summary": found, "tokens": tokens}, previewed(found, tokens))
     return Exit.DONE
 
 

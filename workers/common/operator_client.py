@@ -21,7 +21,7 @@ from weft.nkey import KeyPair
 from config.settings import Settings
 from schemas import commands
 from schemas.base import Wire
-from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke
+from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke, Sweep
 from schemas.points import Failure, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
 from streams import subjects
@@ -120,6 +120,10 @@ class OperatorClient:
         """Takes back at every enforcement point."""
         return await self._ask(subjects.REVOKE.at(self.name), commands.REVOKE, order, Answer)
 
+    async def sweep(self, order: Sweep) -> Answer:
+        """Takes many tokens back at once."""
+        return await self._ask(subjects.SWEEP.at(self.name), commands.SWEEP, order, Answer)
+
     async def lift(self, order: Lift) -> Answer:
         """Ends a posture."""
         return await self._ask(subjects.LIFT.at(self.name), commands.LIFT, order, Answer)
@@ -142,6 +146,23 @@ class OperatorClient:
             answer = await self.query(**{**question, "after": answer.next})
             rows += answer.rows
         return rows
+
+    async def tokens(self, **question: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The summary and every token of a `reach` or a `tainted`."""
+        answer = await self.query(**question, limit=500)
+        found, rows = answer.rows[0], list(answer.rows[1:])
+        while answer.next is not None:
+            answer = await self.query(**question, limit=500, after=answer.next)
+            rows += answer.rows[1:]
+        return found, rows
+
+    async def applied(self, n: int) -> None:
+        """Until audit has applied that revocation entry."""
+        until = time.monotonic() + DEADLINE_S
+        while int((await self.query(what="status")).rows[0]["revocations"]) < n:
+            if time.monotonic() >= until:
+                raise Unreachable("audit has not applied the revocation")
+            await asyncio.sleep(0.05)
 
     async def explain(self, identifier: str) -> Answer:
         """What is on record about a transaction or an explanation id, every page of it."""

@@ -9,7 +9,7 @@ from faststream.nats import JStream, PullSub
 from weft.digest import sha256
 
 from config.settings import Settings
-from schemas.commands import Lift, Revoke
+from schemas.commands import Lift, Revoke, Sweep
 from schemas.envelope import CloudEvent
 from schemas.facts import Kind
 from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetDelivery, UseRecorded
@@ -105,6 +105,9 @@ def build(settings: Settings) -> FastStream:
     async def on_revoke(who: Caller, asked: CloudEvent[Revoke]) -> bytes:
         return await worker.commands.revoke(who, asked.data)
 
+    async def on_sweep(who: Caller, asked: CloudEvent[Sweep]) -> bytes:
+        return await worker.commands.sweep(who, asked.data)
+
     async def on_lift(who: Caller, asked: CloudEvent[Lift]) -> bytes:
         return await worker.commands.lift(who, asked.data)
 
@@ -115,6 +118,7 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.SET, SetDelivery, on_set, names, queue=QUEUE)
     rpc.serve(runtime, subjects.NOTICE, PointSignal, on_notice, names, queue=QUEUE)
     rpc.serve(runtime, subjects.REVOKE, Revoke, on_revoke, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.SWEEP, Sweep, on_sweep, names, queue=QUEUE)
     rpc.serve(runtime, subjects.LIFT, Lift, on_lift, names, queue=QUEUE)
     on_signal.__annotations__["msg"] = CloudEvent[SetDelivery]  # for AsyncAPI
     runtime.broker.subscriber(

@@ -15,7 +15,7 @@ from typing import Any
 from weft.digest import target_digest
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.commands import ANSWER, Answer, Lift, Revoke
+from schemas.commands import ANSWER, Answer, Lift, Revoke, Sweep
 from schemas.facts import Cause, Level, Person
 from schemas.reasons import DenyReason
 from schemas.record import Responded
@@ -75,6 +75,15 @@ class Commands:
         target = Target(order.kind, order.value)  # type: ignore[arg-type]  # one of POSTURED
         changed = await self._rewrite(target, who, order.id, "quarantined", order.reason)
         return await self._told(who, order, target, changed)
+
+    async def sweep(self, who: Caller, order: Sweep) -> bytes:
+        """`ANSWER`, or raises Refused: one role missing, and nothing is revoked."""
+        for target in order.targets:
+            place = _place(target.kind, target.value, target.agent, self._root)
+            await self._check_role(who, place, target.kind, target.value)
+        named = tuple((target.kind, target.value) for target in order.targets)
+        ordered = await self._orders.revoke(Order(id=order.id, targets=named, cause=order.reason, by=who.name))
+        return _answer([_row(kind, value) | {"n": ordered.n, "at": ordered.at} for kind, value in named])
 
     async def lift(self, who: Caller, order: Lift) -> bytes:
         """`ANSWER`, or raises Refused.  An operator lifts whatever anyone caused."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from weft.errors import InvalidRevocation, UnknownKey
@@ -95,10 +95,14 @@ class RevocationView:
 
     def revoked(self, token: Revocable) -> int | None:
         """The entry that hits the token, or None.  Whether the view may be believed is the caller's question (`age`, `behind`)."""
+        return self.hit(token.targets, token.rev)
+
+    def hit(self, targets: Iterable[str], rev: int) -> int | None:
+        """The entry that hits something minted at counter `rev`, by the digests of whatever could be named to end it; or None."""
         hit = self._hit
-        for target in token.targets:
+        for target in targets:
             n = hit.get(target)
-            if n is not None and n > token.rev:
+            if n is not None and n > rev:
                 return n
         return None
 

@@ -1,0 +1,79 @@
+"""A token on record, as the index keeps it to answer "whom would it hit" and "what rests on this".  Pure.
+
+`marks` are digests of everything that the token can be found by, joined by spaces: what a revocation could name to end it (the very
+digests of the entries), and besides the tool and version of everyone in its chain, the tools of its evidence, and the key it is bound to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from weft.digest import b64u
+
+from schemas import record
+from workers.audit.references import targets_of
+from workers.common.decision.draft import is_workload
+
+ARROW = " > "  # no SPIFFE ID holds it
+
+
+class Minted(NamedTuple):
+    """One token."""
+
+    seq: int
+    iat: int
+    exp: int
+    rev: int
+    facts: int
+    jti: str
+    txn: str
+    agent: str
+    instance: str
+    user: str  # the digest that entries use; empty where no person is behind it
+    tool: str
+    path: str  # who acted, first to last
+    marks: str
+
+
+def minted_by(seq: int, type_: str, data: Mapping[str, Any]) -> Minted | None:
+    """The token that this event is of; none for every other event, and for one that is no record of its type."""
+    if type_ != record.ISSUED:
+        return None
+    try:
+        claims, kid = data["claims"], data["kid"]
+        act, past, sub = claims["act"], claims.get("act_chain", ()), str(claims["sub"])
+        return Minted(
+            seq=seq,
+            iat=int(claims["iat"]),
+            exp=int(claims["exp"]),
+            rev=int(claims["rev"]),
+            facts=int(claims["facts"]),
+            jti=str(claims["jti"]),
+            txn=str(claims["txn"]),
+            agent=str(act["sub"]),
+            instance=str(act["instance"]),
+            user="" if is_workload(sub) else mark("user", sub),
+            tool=str(claims["call"]["tool"]),
+            path=ARROW.join([*(str(actor["sub"]) for actor in past), str(act["sub"])]),
+            marks=" ".join(dict.fromkeys(_marks(claims, str(kid)))),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def mark(kind: str, value: str) -> str:
+    """As `weft.digest.target_digest`, and for what no revocation names as well: `tool`, `version` and `jkt`."""
+    return b64u(hashlib.sha256(f"{kind}\0{value}".encode()).digest()[:16])
+
+
+def _marks(claims: Mapping[str, Any], kid: str) -> Iterator[str]:
+    for named in targets_of(claims, kid):
+        kind, _, value = named.partition(":")
+        yield mark(kind, value)
+    act = claims["act"]
+    yield mark("version", f"{act['sub']}@{act.get('version')}")
+    yield mark("jkt", str(claims["cnf"]["jkt"]))
+    tools = [claims["call"]["tool"], *(p["tool"] for p in claims.get("act_chain", ())), *(e["tool"] for e in claims.get("evidence", ()))]
+    yield from (mark("tool", str(tool)) for tool in tools)
