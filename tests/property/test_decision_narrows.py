@@ -182,6 +182,62 @@ def test_no_leaf_of_a_chain_holds_more_than_the_intersection_along_its_path(data
     assert hops <= 8
 
 
+def person_world(data: st.DataObject) -> World:
+    """The same, with charters and consents of any width, and a person who operates everything."""
+    world = chain_world()
+    for fact in world:
+        if fact["kind"] == "agent":
+            fact["charter"] = {**fact["charter"], **data.draw(make.bounds()), "depth": 8, "tools": ["*"]}
+    edge = {"kind": "relation", "expires_at": None, "actions": ["*"], "purposes": ["*"]}
+    for tool in make.TOOLS:
+        world.append({**edge, "subject": "user:marty", "relation": "operates", "object": f"tool:{tool}"})
+    for agent in make.AGENTS:
+        given = {"actions": data.draw(make.patterns(make.ACTIONS)), "purposes": data.draw(make.patterns(make.PURPOSES))}
+        ends = data.draw(st.sampled_from([None, make.NOW + 7, make.NOW + 40]))
+        to = {"subject": "user:marty", "relation": "delegates_to", "object": f"agent:{agent}"}
+        world.append({**edge, **to, **given, "expires_at": ends})
+    return world
+
+
+def check_leaf(world: World, path: list[tuple[DecisionInput, Decision]]) -> None:
+    """The last call of a path lies within the charter, and the consent where one was needed, of every agent on it; and ends first."""
+    leaf, decision = path[-1]
+    assert decision.grant is not None
+    for position, (asked, above) in enumerate(path):
+        charter = next(a for a in latest(world, "agent") if a["id"] == asked.caller.id)["charter"]
+        assert allowed(charter["tools"], leaf.tool)
+        assert allowed(charter["purposes"], leaf.purpose)
+        assert all(allowed(charter["actions"], action) for action in decision.grant.actions)
+        assert above.grant is not None
+        assert decision.grant.ttl_s <= min(above.grant.ttl_s, charter["max_ttl_s"])
+        if decision.grant.sub == "marty" and (position == 0 or asked.user is not None):
+            assert all(delegates(world, "marty", asked.caller.id, action, decision.grant) for action in decision.grant.actions)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(st.data())
+def test_no_leaf_of_any_tree_holds_more_than_the_intersection_along_its_path(data: st.DataObject) -> None:
+    """INVARIANT: in any tree of delegations, whoever branches where, each call lies within what every agent, consent and token on the way
+    to it allows, in width and in time (promise 3).
+
+    It would break if a branch were measured by its parent alone, or a callee by its own rights.
+    """
+    world = person_world(data)
+    table = table_of(world)
+    rights = make.UserRights(sub="marty", iss="i", scope=(*make.ACTIONS, *make.PURPOSES), client_id="c", exp=9999, digest=make.DIGEST)
+    nodes: list[list[tuple[DecisionInput, Decision]]] = []
+    for _ in range(8):
+        above = data.draw(st.sampled_from(nodes)) if nodes else []
+        how = data.draw(st.sampled_from(["child", "child", "sibling"]))
+        user = rights if not above else data.draw(st.sampled_from([None, rights]))
+        asked = data.draw(make.requests(make.parent_of(*above[-1], how) if above else None, user))
+        decision = decide(asked, table)
+        if decision:
+            nodes.append([*above, (asked, decision)])
+            check_leaf(world, nodes[-1])
+            check_lies_within(world, asked, decision)
+
+
 def test_the_depth_of_a_ceiling_ends_a_chain() -> None:
     table = table_of(chain_world())
     caller = make.Caller(
