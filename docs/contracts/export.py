@@ -92,7 +92,7 @@ CHANNELS = (
     Channel(subjects.EDGE_KEYS, "registry", (Said(keys.ASKED, keys.KeysAsked),), (Said(keys.ANSWERED, keys.JWKSet), _FAILED)),
     Channel(subjects.FETCH, "edge", (Said(fetching.FETCH, fetching.Fetch),), (Said(fetching.FETCHED, fetching.Fetched), _FAILED)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),
-    Channel(subjects.MINT, "broker", (Said(minting.MINT, minting.MintRequest),), (Said(minting.MINTED, minting.MintAnswer),)),
+    Channel(subjects.MINT, "broker", (Said(minting.MINT, minting.MintRequests),), (Said(minting.MINTED, minting.MintAnswers),)),
     Channel(
         subjects.ORDER,
         "revocation",

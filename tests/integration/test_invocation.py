@@ -15,7 +15,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from schemas.invocation import Granted, Refused, ToolList
-from schemas.minting import MINT, MINTED, MintAnswer, MintRequest
+from schemas.minting import MINT, MINTED, MintAnswer, MintAnswers, MintRequest, MintRequests
 from schemas.reasons import AgentCode, DenyReason
 from streams import subjects
 from streams.bus import HEADERS, event, parse
@@ -37,8 +37,10 @@ async def invoking(fabric_server: FabricServer) -> Invoking:
 
 
 async def ask_broker(nc: Any, mint: MintRequest) -> MintAnswer:
-    answer = await nc.request(subjects.MINT.at(), event(MINT, mint, source="/test"), timeout=6, headers=HEADERS)
-    return parse(MintAnswer, answer.data).data
+    body = event(MINT, MintRequests(requests=(mint,)), source="/test")
+    answer = await nc.request(subjects.MINT.at(), body, timeout=6, headers=HEADERS)
+    (minted,) = parse(MintAnswers, answer.data).data.answers
+    return minted
 
 
 async def test_an_agent_is_granted_one_call_and_told_its_tools(invoking: Invoking) -> None:
@@ -83,7 +85,9 @@ async def test_with_the_gateways_own_credential_nothing_is_had_that_the_agent_di
             assert (answer.granted, answer.refused) == (None, reason)
         assert (await ask_broker(nc, honest)).granted is not None
         with pytest.raises((nats.errors.TimeoutError, nats.errors.NoRespondersError)):
-            await (await invoking.connect(agent)).request(subjects.MINT.at(), event(MINT, honest, source="/test"), timeout=0.3)
+            await (await invoking.connect(agent)).request(
+                subjects.MINT.at(), event(MINT, MintRequests(requests=(honest,)), source="/test"), timeout=0.3
+            )
 
 
 # --- somebody is slow, or gone --------------------------------------------------------------------------------------------------
@@ -141,7 +145,7 @@ async def test_a_gateway_killed_in_mid_call_costs_a_retry_and_never_a_second_tok
         await silent.flush()
         async with invoking.workers("broker"), invoking.workers("broker"):
             late = {"received_at": int(time.time()), "deadline": time.time() + 4}  # as if it had been asked only now
-            mint = parse(MintRequest, asked.data).data.model_copy(update=late)
+            mint = parse(MintRequests, asked.data).data.requests[0].model_copy(update=late)
             lost = await ask_broker(await invoking.server.worker("gateway"), mint)
             async with invoking.workers("gateway"):
                 again = await invoking.send(nc, agent, body)
@@ -169,8 +173,8 @@ async def test_garbage_on_every_subject_is_refused_and_stops_nobody(invoking: In
             assert isinstance(refused, Refused)
             tools = await nc.request(subjects.TOOLS.at(agent.name), body, timeout=2)
             assert json.loads(tools.data)["type"].endswith("refused.v1")
-            minted = parse(MintAnswer, (await insider.request(subjects.MINT.at(), body, timeout=2)).data)
-            assert (minted.type, minted.data.granted, minted.data.refused) == (MINTED, None, DenyReason.MALFORMED)
+            minted = parse(MintAnswers, (await insider.request(subjects.MINT.at(), body, timeout=2)).data)
+            assert (minted.type, minted.data.answers) == (MINTED, (MintAnswer(refused=DenyReason.MALFORMED),))
         assert isinstance(await invoking.invoke(nc, agent), Granted)
 
 

@@ -21,6 +21,7 @@ from tests.support.records import FakeRecordStream
 from workers.broker.mint import Mint
 from workers.broker.ports import RecordedEvent
 from workers.broker.signer import TokenSigner
+from workers.common.minting import Answered, answers_event, read_answers
 from workers.common.recorder import Recorder
 from workers.common.verification import Verifier
 from workers.gateway.enforce import Gateway
@@ -88,12 +89,17 @@ class FakeBroker:
     answer: MintAnswer | Exception | None = None
     asked: list[MintRequest] = field(default_factory=list)
 
-    async def mint(self, mint: MintRequest, *, timeout_s: float, traceparent: str | None) -> MintAnswer:
+    async def mint(self, mint: MintRequest, *, timeout_s: float, alone: bool) -> Answered:
         self.asked.append(mint)
         if isinstance(self.answer, Exception):
             raise self.answer
         assert self.answer is not None
-        return self.answer
+        return answered(self.answer)
+
+
+def answered(answer: MintAnswer) -> Answered:
+    """As the bus brings it."""
+    return read_answers(answers_event([answer], "/test"))[0]
 
 
 class HotPath:

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from faststream import FastStream
 
 from config.settings import Settings
-from schemas.minting import MintRequest
+from schemas.minting import MintRequests
 from streams import keys
 from streams.subjects import MINT
 from workers.broker.adapters import RecordHistory, WorkerViews
@@ -47,7 +47,7 @@ def build(settings: Settings) -> FastStream:
             await recorder.close()
 
     app = runtime.app(start=start, stop=stop)
-    describe(app, MINT, QUEUE, MintRequest)
+    describe(app, MINT, QUEUE, MintRequests)
     return app
 
 

@@ -1,7 +1,7 @@
 """The broker's subject.
 
-Each request is served in a task of its own, within the deadline that it names and that we allow.  Refusals are recorded before they are
-answered; one that cannot be recorded is answered `record_unavailable`.
+Requests that came together are served side by side, each within the deadline that it names and that we allow.  Refusals are recorded
+before they are answered; one that cannot be recorded is answered `record_unavailable`.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from uuid import uuid4
 from nats.aio.msg import Msg
 
 from schemas.decision import Decision, DecisionInput
-from schemas.envelope import CloudEvent
-from schemas.minting import MINT, MINTED, MintAnswer, MintRequest
+from schemas.minting import MintAnswer, MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import DENIED, Denied
-from streams.bus import HEADERS, Malformed, event, parse
+from streams.bus import HEADERS, Malformed, event
 from streams.subjects import RECORD, parse_connection_name
 from workers.broker.mint import SOURCE, Mint, NotAllowed
 from workers.common import log
 from workers.common.identity import IdentityRefused
+from workers.common.minting import answers_event, read_requests
 from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.requests import RequestRefused
 from workers.common.runtime import Runtime
@@ -43,28 +43,31 @@ class Handlers:
             self._runtime.handle(self._serve(msg), name="mint")
 
     async def _serve(self, msg: Msg) -> None:
-        answer = await self.answer(msg.data)
-        await self._runtime.nc.publish(msg.reply, event(MINTED, answer, source=SOURCE), headers=HEADERS)
+        await self._runtime.nc.publish(msg.reply, await self.answer(msg.data), headers=HEADERS)
 
-    async def answer(self, body: bytes) -> MintAnswer:
-        """Granted or refused; never raises."""
+    async def answer(self, body: bytes) -> bytes:
+        """An answer for each request of a message; never raises."""
         try:
-            asked = parse(MintRequest, body)
+            asked = read_requests(body)
         except Malformed:
-            return MintAnswer(refused=DenyReason.MALFORMED)
-        if asked.type != MINT:
+            asked = [None]
+        answers = [await self._answer(asked[0])] if len(asked) == 1 else await asyncio.gather(*map(self._answer, asked))
+        return answers_event(answers, SOURCE)
+
+    async def _answer(self, mint: MintRequest | None) -> MintAnswer:
+        """Granted or refused."""
+        if mint is None:
             return MintAnswer(refused=DenyReason.MALFORMED)
         try:
-            return await self._mint_in_time(asked)
+            return await self._mint_in_time(mint)
         except Exception as error:  # noqa: BLE001 - promise 7: a bug denies; a traceback may hold the input
             self._runtime.log.error(log.REQUEST_FAILED, error=type(error).__name__)  # noqa: TRY400
-            return await self._refuse(asked.data, DenyReason.INTERNAL, detail=type(error).__name__)
+            return await self._refuse(mint, DenyReason.INTERNAL, detail=type(error).__name__)
 
-    async def _mint_in_time(self, asked: CloudEvent[MintRequest]) -> MintAnswer:
-        mint = asked.data
+    async def _mint_in_time(self, mint: MintRequest) -> MintAnswer:
         try:
             async with asyncio.timeout(min(MAX_DEADLINE_S, mint.deadline - self._runtime.clock.now())):
-                return MintAnswer(granted=await self._mint.grant(mint, asked.traceparent))
+                return MintAnswer(granted=await self._mint.grant(mint))
         except TimeoutError:
             return await self._refuse(mint, DenyReason.DEADLINE_EXCEEDED)
         except RecordUnavailable:

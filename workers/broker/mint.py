@@ -77,7 +77,7 @@ class Mint:
         self._fresh_id = fresh_id
         self._once = Once()
 
-    async def grant(self, mint: MintRequest, traceparent: str | None = None) -> Granted:
+    async def grant(self, mint: MintRequest) -> Granted:
         """The grant.  Raises RequestRefused, IdentityRefused, NotAllowed, RecordUnavailable; the caller sets the deadline."""
         now = self._clock.now()
         if abs(now - mint.received_at) > SKEW_S:
@@ -87,11 +87,11 @@ class Mint:
         key = sha256(f"{mint.caller}\0{invocation.request.claims.id}")
 
         async def make() -> Granted:
-            return await self._make(mint, invocation, key, traceparent)
+            return await self._make(mint, invocation, key)
 
         return await self._once.answer(key, invocation.request.digest, make)  # 3
 
-    async def _make(self, mint: MintRequest, invocation: Invocation, key: str, traceparent: str | None) -> Granted:
+    async def _make(self, mint: MintRequest, invocation: Invocation, key: str) -> Granted:
         asked, word = await self._decide(mint, invocation)  # 4 to 7
         claims = build_claims(  # 8
             asked,
@@ -107,7 +107,7 @@ class Mint:
         grant = grant_in(word.decision)
         issuance = Issuance(asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload)
         record = issued_json(asked, word, mint, payload, self._signer.kid)
-        issuance, committed = await self._commit(issuance, record, mint.caller, key, traceparent)  # 9
+        issuance, committed = await self._commit(issuance, record, mint, key)  # 9
         return issuance.granted(self._signer.issue_token(committed))  # 10
 
     async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Agreement]:
@@ -144,13 +144,11 @@ class Mint:
         txn = None if token is None else self._verifier.parent(token, invocation.caller, self._clock.now()).txn
         return await read_evidence(wanted, txn, self._history, self._views.facts)
 
-    async def _commit(
-        self, issuance: Issuance, record: bytes, caller: str, key: str, traceparent: str | None
-    ) -> tuple[Issuance, Committed]:
+    async def _commit(self, issuance: Issuance, record: bytes, mint: MintRequest, key: str) -> tuple[Issuance, Committed]:
         """Record the issuance; what was issued is what RECORD holds under this request's id, ours or an earlier one's."""
         msg_id = f"broker:{key}"
-        subject = RECORD.at("broker", "issued", caller.partition(".")[2])
-        body = event_of(ISSUED, record, source=SOURCE, id=msg_id, traceparent=traceparent)
+        subject = RECORD.at("broker", "issued", mint.caller.partition(".")[2])
+        body = event_of(ISSUED, record, source=SOURCE, id=msg_id, traceparent=mint.traceparent)
         recorded = await self._record.commit(subject, body, msg_id)
         if recorded.duplicate:
             issuance = await self._first(recorded.seq, subject, issuance.request_digest)

@@ -15,7 +15,7 @@ from schemas.decision import Decision
 from schemas.envelope import CloudEvent
 from schemas.facts import Kind, Tool
 from schemas.invocation import InvocationRequest
-from schemas.minting import MINT, MintAnswer, MintRequest
+from schemas.minting import MINT, MintAnswers, MintRequest, MintRequests
 from streams.bus import event
 from streams.subjects import INVOKE
 from streams.subjects import MINT as MINT_SUBJECT
@@ -168,12 +168,12 @@ async def _lying_gateway(scene: Scene) -> None:
         )
     finally:
         await nc.close()
-    minted = CloudEvent[MintAnswer].model_validate_json(answer.data).data
+    (minted,) = CloudEvent[MintAnswers].model_validate_json(answer.data).data.answers
     scene.report.check(minted.granted is None, "a lying gateway: a forged Allow for a request the agent never signed", minted.refused)
 
 
 def forged_allow(me: dict[str, Any]) -> bytes:
-    """A MintRequest as only a gateway can send it, signed by a key that is not the agent's."""
+    """A message as only a gateway can send it, signed by a key that is not the agent's."""
     from weft.agent import sign_request
 
     thief = KeyPair("U")
@@ -191,4 +191,4 @@ def forged_allow(me: dict[str, Any]) -> bytes:
     mint = MintRequest(
         request=request, caller=me["name"], received_at=now, decision=allow, explanation="forged-1", deadline=time.time() + 5
     )
-    return event(MINT, mint, source=ADVISOR)
+    return event(MINT, MintRequests(requests=(mint,)), source=ADVISOR)

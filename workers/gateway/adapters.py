@@ -2,47 +2,109 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any
+
 import nats.errors
 from nats.aio.client import Client
 
-from schemas.minting import MINT, MINTED, MintAnswer, MintRequest
-from streams.bus import HEADERS, Malformed, event, parse
+from schemas.minting import MintRequest
+from streams.bus import HEADERS, Malformed
 from streams.facts_table import FactsTable
 from streams.subjects import MINT as MINT_SUBJECT
+from workers.common.minting import Answered, read_answers, request_json, requests_event
 from workers.common.runtime import Runtime
 from workers.gateway.answers import SOURCE
 from workers.gateway.ports import BrokerUnavailable
 
-FIRST_TRY_S = 1.5  # then another broker gets the same request: one request has one answer, whoever gives it
+FIRST_TRY_S = 1.5  # then another broker gets the same requests: one request has one answer, whoever gives it
+TOGETHER = 16  # more would have the broker wait for the gateway, and the gateway for the broker
+TOGETHER_BYTES = 65_536  # a quarter of the server's max_payload
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+@dataclass(slots=True)
+class _Asking:
+    """A request on its way, and who waits for its answer."""
+
+    request: bytes = field(repr=False)
+    until: float  # the loop's clock
+    answer: asyncio.Future[Answered]
 
 
 class BusBroker:
-    """Whichever broker of the queue group answers."""
+    """Whichever broker of the queue group answers.
 
-    def __init__(self, nc: Client) -> None:
+    Requests that become ready in one turn of the loop share a message; nothing waits for company.
+    """
+
+    def __init__(self, nc: Client, spawn: Spawn) -> None:
         self._nc = nc
+        self._spawn = spawn
+        self._ready: list[_Asking] = []
+        self._ready_bytes = 0
 
-    async def mint(self, mint: MintRequest, *, timeout_s: float, traceparent: str | None) -> MintAnswer:
+    async def mint(self, mint: MintRequest, *, timeout_s: float, alone: bool) -> Answered:
         """See ports.Broker.  Asked at most twice, so that a slow broker is not made slower."""
-        body = event(MINT, mint, source=SOURCE, traceparent=traceparent)
-        try:
-            try:
-                return await self._ask(body, min(FIRST_TRY_S, timeout_s))
-            except TimeoutError:
-                return await self._ask(body, timeout_s - FIRST_TRY_S)
-        except (nats.errors.Error, TimeoutError, Malformed) as error:
-            raise BrokerUnavailable(type(error).__name__) from None
+        loop = asyncio.get_running_loop()
+        asking = _Asking(request_json(mint), loop.time() + timeout_s, loop.create_future())
+        if alone:
+            self._send([asking])
+        else:
+            self._add(asking, loop)
+        return await asking.answer
 
-    async def _ask(self, body: bytes, timeout_s: float) -> MintAnswer:
+    def _add(self, asking: _Asking, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._ready:
+            loop.call_soon(self._send_ready)
+        self._ready.append(asking)
+        self._ready_bytes += len(asking.request)
+        if len(self._ready) >= TOGETHER or self._ready_bytes >= TOGETHER_BYTES:
+            self._send_ready()
+
+    def _send_ready(self) -> None:
+        ready, self._ready, self._ready_bytes = self._ready, [], 0
+        if ready:
+            self._send(ready)
+
+    def _send(self, together: list[_Asking]) -> None:
+        self._spawn(self._settle(together))
+
+    async def _settle(self, together: list[_Asking]) -> None:
+        waiting = [asking.answer for asking in together]
+        try:
+            answers = await self._ask(together)
+        except (nats.errors.Error, TimeoutError, Malformed) as error:
+            for answer in waiting:
+                if not answer.done():  # else given up
+                    answer.set_exception(BrokerUnavailable(type(error).__name__))
+            return
+        for answer, answered in zip(waiting, answers, strict=True):
+            if not answer.done():
+                answer.set_result(answered)
+
+    async def _ask(self, together: list[_Asking]) -> list[Answered]:
+        body = requests_event([asking.request for asking in together], SOURCE)
+        left = min(asking.until for asking in together) - asyncio.get_running_loop().time()
+        try:
+            raw = await self._request(body, min(FIRST_TRY_S, left))
+        except TimeoutError:
+            raw = await self._request(body, left - FIRST_TRY_S)
+        answers = read_answers(raw)
+        if len(answers) != len(together):
+            raise Malformed("not an answer to each request")
+        return answers
+
+    async def _request(self, body: bytes, timeout_s: float) -> bytes:
         if timeout_s <= 0:
             raise TimeoutError
         try:
-            answer = parse(MintAnswer, (await self._nc.request(MINT_SUBJECT.at(), body, timeout=timeout_s, headers=HEADERS)).data)
+            return (await self._nc.request(MINT_SUBJECT.at(), body, timeout=timeout_s, headers=HEADERS)).data
         except nats.errors.TimeoutError:
             raise TimeoutError from None
-        if answer.type != MINTED:
-            raise Malformed("not the answer of a broker")
-        return answer.data
 
 
 class WorkerViews:

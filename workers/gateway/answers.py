@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from schemas.invocation import GRANTED, REFUSED, TOOLS_LISTED, Granted, Refused, ToolList
+from schemas.invocation import GRANTED, REFUSED, TOOLS_LISTED, Refused, ToolList
 from schemas.reasons import DenyReason, told
-from streams.bus import event
+from streams.bus import event, event_of
 
 SOURCE = "/weft/gateway"
 
 Needs = Literal["approval", "fresh_attestation", "proof_of_possession"]
 
 
-def granted(grant: Granted, traceparent: str | None) -> bytes:
-    """Endpoint and token."""
-    return event(GRANTED, grant, source=SOURCE, traceparent=traceparent)
+def granted(grant: bytes, traceparent: str | None) -> bytes:
+    """Endpoint and token: `schemas.invocation.Granted`, as the broker wrote it."""
+    return event_of(GRANTED, grant, source=SOURCE, traceparent=traceparent)
 
 
 def refused(

@@ -31,7 +31,7 @@ def build(settings: Settings) -> FastStream:
         gateway = Gateway(
             views=WorkerViews(runtime),
             verifier=Verifier(runtime.facts.table, runtime.revocations.view, settings),
-            broker=BusBroker(runtime.nc),
+            broker=BusBroker(runtime.nc, runtime.handle),
             record=recorder,
             clock=runtime.clock,
             settings=settings,

@@ -27,6 +27,7 @@ from streams.bus import event
 from streams.subjects import RECORD, parse_connection_name
 from workers.common.clock import Clock
 from workers.common.decision import callable_tools, decide, with_lines
+from workers.common.derived import Derived
 from workers.common.identity import IdentityRefused
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
 from workers.common.recorder import RecordUnavailable
@@ -38,6 +39,9 @@ from workers.gateway.ports import Broker, BrokerUnavailable, Record, Views
 DEADLINE_S = 4.0  # from receipt, for the broker
 ANSWER_S = 4.8  # from receipt, for an answer of ours, recorded or not; an agent waits 5 s, and the answer has to travel
 PASSED = (GateLine(gate=Gate.LIMITS, passed=True), GateLine(gate=Gate.IDENTITY, passed=True))
+
+_passed = Derived(lambda decision: with_lines(PASSED, decision))
+_told = Derived(lambda decision: decision.model_copy(update={"lines": PASSED}))  # the broker asks the other gates itself
 
 Explanations = Callable[[], str]
 
@@ -93,7 +97,7 @@ class Gateway:
         now = call.received_at
         about = Circumstances(int(now), self._views.fresh(now), self._views.revocations, self._settings.environment)
         call.input = decision_input(call.invocation, self._verifier, about, now)
-        call.decision = with_lines(PASSED, decide(call.input, self._views.facts))
+        call.decision = _passed(decide(call.input, self._views.facts))
         return call.decision
 
     async def _ask_broker(self, call: _Call, asked: InvocationRequest, decision: Decision) -> bytes:
@@ -101,12 +105,13 @@ class Gateway:
             request=asked,
             caller=call.name,
             received_at=int(call.received_at),
-            decision=decision.model_copy(update={"lines": PASSED}),  # the gates that are ours alone; the broker asks the others itself
+            decision=_told(decision),
             explanation=call.explanation,
             deadline=call.received_at + DEADLINE_S,
+            traceparent=call.traceparent,
         )
         left = mint.deadline - self._clock.now()
-        answer = await self._broker.mint(mint, timeout_s=left, traceparent=call.traceparent)
+        answer = await self._broker.mint(mint, timeout_s=left, alone=_takes_time(call.invocation))
         if answer.granted is not None:
             return answers.granted(answer.granted, call.traceparent)
         return call.refused(answer.refused or DenyReason.INTERNAL, answer.needs)  # the broker has recorded it
@@ -121,6 +126,11 @@ class Gateway:
         except (RecordUnavailable, TimeoutError):
             return call.refused(DenyReason.RECORD_UNAVAILABLE)
         return call.refused(reason, call.decision.needs if call.decision is not None else None)
+
+
+def _takes_time(invocation: Invocation) -> bool:
+    """The broker has to read before it can decide."""
+    return bool(invocation.request.claims.evidence)
 
 
 def _named(name: str, now: float) -> Caller:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from schemas.minting import MintAnswer, MintRequest
+from schemas.minting import MintRequest
 from streams.facts_table import FactsTable
+from workers.common.minting import Answered
 
 
 class BrokerUnavailable(Exception):
@@ -15,8 +16,8 @@ class BrokerUnavailable(Exception):
 class Broker(Protocol):
     """The broker, over the bus."""
 
-    async def mint(self, mint: MintRequest, *, timeout_s: float, traceparent: str | None) -> MintAnswer:
-        """Its answer, granted or refused.  Raises BrokerUnavailable."""
+    async def mint(self, mint: MintRequest, *, timeout_s: float, alone: bool) -> Answered:
+        """Its answer, granted or refused.  Raises BrokerUnavailable.  `alone`: others shall not wait for what this one takes."""
 
 
 class Record(Protocol):

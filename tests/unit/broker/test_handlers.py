@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 import structlog
 
-from schemas.minting import MINT, MintAnswer, MintRequest
+from schemas.minting import MintAnswer, MintAnswers, MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import Denied
-from streams.bus import event, parse
+from streams.bus import parse
 from tests.support.hotpath import HotPath
 from tests.support.invocations import ADVISOR
 from workers.broker.handlers import Handlers
+from workers.common.minting import request_json, requests_event
 
 
 @pytest.fixture
@@ -28,7 +29,9 @@ def handlers(hot: HotPath) -> Handlers:
 
 
 async def answer(hot: HotPath, mint: MintRequest, **changes: Any) -> MintAnswer:
-    return await handlers(hot).answer(event(MINT, mint.model_copy(update=changes), source="/test"))
+    body = requests_event([request_json(mint.model_copy(update=changes))], "/test")
+    (answer,) = parse(MintAnswers, await handlers(hot).answer(body)).data.answers
+    return answer
 
 
 def recorded(hot: HotPath) -> tuple[str, Denied]:
@@ -89,7 +92,7 @@ async def test_a_bug_is_a_refusal_and_says_nothing_of_the_input(
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[]", b"{" * 9000])
 async def test_what_is_no_request_is_malformed(hot: HotPath, body: bytes) -> None:
-    assert (await handlers(hot).answer(body)).refused is DenyReason.MALFORMED
+    assert parse(MintAnswers, await handlers(hot).answer(body)).data.answers == (MintAnswer(refused=DenyReason.MALFORMED),)
 
 
 async def test_the_signers_repr_holds_no_key(hot: HotPath) -> None:

@@ -13,9 +13,10 @@ from schemas.minting import MintAnswer
 from schemas.reasons import AgentCode, DenyReason
 from schemas.record import Denied
 from streams.bus import parse
-from tests.support.hotpath import HotPath
+from tests.support.hotpath import HotPath, answered
 from tests.support.identities import Signer
 from tests.support.invocations import ADVISOR, AgentSide, envelope
+from workers.common.minting import Answered
 from workers.common.recorder import Recorder
 from workers.gateway.ports import BrokerUnavailable
 
@@ -185,10 +186,10 @@ async def test_a_slow_call_does_not_hold_up_another(hot: HotPath) -> None:
     slow = asyncio.Event()
 
     class SlowForOne:
-        async def mint(self, mint: Any, **_: Any) -> MintAnswer:
+        async def mint(self, mint: Any, **_: Any) -> Answered:
             if mint.request.intent == "slow":
                 await slow.wait()
-            return MintAnswer(granted=GRANT)
+            return answered(MintAnswer(granted=GRANT))
 
     hot.gateway._broker = SlowForOne()
     waiting = asyncio.create_task(ask(hot, hot.agent(), intent_text="slow"))
