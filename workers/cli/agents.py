@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from workers.cli.common import Commands, command, group, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
+
+if TYPE_CHECKING:
+    from weft.agent import Agent
+
+CONNECT_S = 10.0
+FROM_LAUNCH = {"SPIFFE_ENDPOINT_SOCKET", "WEFT_SERVERS", "WEFT_TRUST_DOMAIN"}  # what `weft agent run` puts into the environment
 
 
 def add(commands: Commands) -> None:
@@ -16,10 +27,14 @@ def add(commands: Commands) -> None:
     run = command(inner, "run", "Start COMMAND as the agent SPIFFE-ID, where its registered selectors match.", run_agent)
     run.add_argument("spiffe_id", metavar="SPIFFE-ID")
     run.add_argument("command", nargs=argparse.REMAINDER, metavar="-- COMMAND")
-    invoke = command(commands, "invoke", "Ask for one call, as the agent this shell is (`weft agent run ... -- sh`).", run_invoke)
+    invoke = command(commands, "invoke", "Ask for one call, as an agent: weft agent run SPIFFE-ID -- weft invoke ...", run_invoke)
     invoke.add_argument("tool")
     invoke.add_argument("--action", action="append", required=True, dest="actions", metavar="ACTION")
     invoke.add_argument("--purpose", required=True)
+    invoke.add_argument("--method", default="POST", help="of the HTTP request that is to follow (POST)")
+    invoke.add_argument("--path", default=None, help="its path with query, after the tool's endpoint; most tools bind a token to it")
+    invoke.add_argument("--body", default="", metavar="TEXT-OR-@FILE", help="its body, byte for byte")
+    invoke.add_argument("--user-token", type=Path, default=None, metavar="FILE", help="on behalf of: the person's access token (RFC 9068)")
     invoke.add_argument("--intent", default=None, help="free text; recorded, never helps")
     invoke.add_argument("--ttl", type=int, default=None, metavar="SECONDS")
     invoke.add_argument("--show-token", action="store_true", help="print the token too: whoever reads it may make the call")
@@ -39,16 +54,47 @@ async def run_agent(args: argparse.Namespace, _out: Output) -> int:
         raise Stop(Exit.REFUSED, "not_attested", str(refused)) from None
 
 
-async def run_invoke(args: argparse.Namespace, out: Output) -> int:
-    from weft.agent import Agent, Refusal
+def read(path: Path) -> bytes:
+    """A file that an option names."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Stop(Exit.USAGE, "usage", f"{path}: {error.strerror}") from None
 
-    if "SPIFFE_ENDPOINT_SOCKET" not in os.environ:
+
+@asynccontextmanager
+async def this_agent() -> AsyncIterator[Agent]:
+    """Connected as the agent that this process was started as."""
+    from weft.agent import Agent
+    from weft.connection import Connection
+    from weft.errors import Unavailable
+
+    if not os.environ.keys() >= FROM_LAUNCH:
         raise Stop(Exit.USAGE, "no_identity", "run it as an agent: weft agent run SPIFFE-ID -- weft invoke ...")
-    async with Agent.from_env() as agent:
-        answer = await agent.invoke(args.tool, args.actions, args.purpose, intent=args.intent, ttl_s=args.ttl)
+    logging.getLogger("weft").setLevel(logging.ERROR)  # what was tried in vain is said once, below
+    connection = Connection.from_env("agent")
+    try:
+        await connection.start(CONNECT_S)
+        yield Agent(connection)
+    except Unavailable as error:
+        raise Stop(Exit.UNREACHABLE, "unreachable", str(error)) from None
+    finally:
+        await connection.close()
+
+
+async def run_invoke(args: argparse.Namespace, out: Output) -> int:
+    from weft.agent import HTTPCall, Refusal
+
+    body = read(Path(args.body[1:])) if args.body.startswith("@") else args.body.encode()
+    call = HTTPCall(args.method, args.path, body) if args.path is not None else None
+    user_token = read(args.user_token).decode(errors="replace").strip() if args.user_token is not None else None
+    options = {"call": call, "user_token": user_token, "intent": args.intent, "ttl_s": args.ttl}
+    async with this_agent() as agent:
+        answer = await agent.invoke(args.tool, args.actions, args.purpose, **options)
     if isinstance(answer, Refusal):
-        raise Stop(Exit.REFUSED, answer.code, f"explanation {answer.explanation}")
+        status = Exit.UNREACHABLE if answer.code == "unavailable" else Exit.REFUSED
+        raise Stop(status, answer.code, f"explanation {answer.explanation}")
     told = {"txn": answer.txn, "endpoint": answer.endpoint, "actions": answer.actions, "expires_at": answer.expires_at}
     told |= {"explanation": answer.explanation} | ({"token": answer.token} if args.show_token else {})
-    out.value(told, "\n".join(f"{name:12} {value}" for name, value in told.items()))
+    out.value(told, "\n".join(f"{name:12} {', '.join(value) if isinstance(value, tuple) else value}" for name, value in told.items()))
     return Exit.DONE

@@ -12,7 +12,8 @@ from schemas.commands import Change, PlanLine
 from schemas.facts import Kind
 from workers.cli.common import Commands, command, operator, operators
 from workers.cli.exits import Exit, Stop
-from workers.cli.output import Output
+from workers.cli.names import described, key_for, people
+from workers.cli.output import Output, as_yaml
 
 KINDS = tuple(kind.value for kind in Kind)
 
@@ -29,9 +30,9 @@ def add(commands: Commands) -> None:
     apply.add_argument("--reason", default=None, help="goes on record")
     get = operators(command(commands, "get", "The facts of a kind, or one of them.", run_get))
     get.add_argument("kind", choices=KINDS)
-    get.add_argument("key", nargs="?")
+    get.add_argument("key", nargs="?", metavar="NAME-OR-KEY")
     history = operators(command(commands, "history", "Every revision of one fact, and who wrote it.", run_history))
-    history.add_argument("fact", metavar="KIND/KEY")
+    history.add_argument("fact", metavar="KIND/NAME-OR-KEY")
     can = operators(command(commands, "can", "Whether an agent's call would be allowed now, gate by gate.", run_can))
     can.add_argument("agent", metavar="SPIFFE-ID")
     can.add_argument("tool")
@@ -48,17 +49,6 @@ def batches(changes: Sequence[Change], *, divide: bool) -> tuple[Sequence[Change
     if len(found) > 1 and not divide:
         raise Stop(Exit.USAGE, "too_many_changes", f"{len(changes)} changes are more than one atomic batch: --split makes {len(found)}")
     return found
-
-
-def described(key: str, body: Mapping[str, Any] | None) -> str:
-    """A fact's name for people: relations and parties are keyed by digests."""
-    if body is None:
-        return key
-    if "relation" in body:
-        return f"{body['subject']} {body['relation']} {body['object']}"
-    return str(
-        body.get("iss") or body.get("client_id") or body.get("value") or body.get("name") or body.get("id") or body.get("prefix") or key
-    )
 
 
 def show_plan(out: Output, plan: Sequence[PlanLine], batch: Sequence[Change]) -> None:
@@ -104,18 +94,31 @@ def confirm(args: argparse.Namespace, out: Output) -> None:
 
 async def run_get(args: argparse.Namespace, out: Output) -> int:
     kind = Kind(args.kind)
+    if args.key is not None:
+        return await get_one(args, kind, out)
     async with operator(args) as client:
-        if args.key is None:
-            rows = await client.all(what="list", kind=kind)
-        else:
-            rows = list((await client.query(what="get", kind=kind, key=args.key)).rows)
-    if args.key is not None and not rows:
+        rows = await client.all(what="list", kind=kind)
+        by = await people(client) if rows and not out.as_json else {}
+    out.rows(rows if out.as_json else [listed(row, by) for row in rows], ("name", "state", "revision", "by", "key"))
+    return Exit.DONE
+
+
+def listed(row: dict[str, Any], by: Mapping[str, str]) -> dict[str, Any]:
+    """A fact as a line: what it is called, how it stands, whose word it is."""
+    body = row["fact"].get("body")
+    state = "deleted" if body is None else body.get("level") or body.get("state")
+    return row | {"name": described(row["key"], body), "state": state, "by": by.get(row["by"], row["by"])}
+
+
+async def get_one(args: argparse.Namespace, kind: Kind, out: Output) -> int:
+    """One fact; for people as the YAML that `weft apply` reads."""
+    async with operator(args) as client:
+        rows = (await client.query(what="get", kind=kind, key=await key_for(client, kind, args.key))).rows
+    if not rows:
         raise Stop(Exit.REFUSED, "not_found", f"no {args.kind} {args.key}")
-    if args.key is None:
-        named = [row | {"name": described(row["key"], row["fact"].get("body"))} for row in rows]
-        out.rows(rows if out.as_json else named, ("name", "key", "revision", "by"))
-    else:
-        out.value(rows[0])
+    row = rows[0]
+    body = row["fact"].get("body")
+    out.value(row, f"# revision {row['revision']}, by {row['by']}\n{'# deleted' if body is None else as_yaml(body)}")
     return Exit.DONE
 
 
@@ -124,10 +127,12 @@ async def run_history(args: argparse.Namespace, out: Output) -> int:
     if not slash or kind not in KINDS:
         raise Stop(Exit.USAGE, "usage", "weft history KIND/KEY, for example tool/payments-processing")
     async with operator(args) as client:
-        rows = await client.all(what="history", kind=Kind(kind), key=key)
+        rows = await client.all(what="history", kind=Kind(kind), key=await key_for(client, Kind(kind), key))
+        by = await people(client) if rows and not out.as_json else {}
     if not rows:
         raise Stop(Exit.REFUSED, "not_found", f"no {kind} {key}")
-    out.rows(rows, ("revision", "time", "by", "action", "fields", "reason"))
+    named = [row | {"by": by.get(row.get("by", ""), row.get("by")), "time": row["time"][:23]} for row in rows]
+    out.rows(rows if out.as_json else named, ("revision", "time", "by", "action", "fields", "reason"))
     return Exit.DONE
 
 

@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+from pydantic import ValidationError
+
 from workers.cli import agents, consents, fabric, facts, records, responses, tainted
 from workers.cli.common import add_common
 from workers.cli.exits import Exit, Stop
@@ -40,11 +42,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Stop as stop:
         out.stop(stop)
         return int(stop.status)
+    except ValidationError as error:  # of what was typed: what the fabric answers is parsed where it arrives
+        out.stop(_not_taken(error))
+        return int(Exit.USAGE)
     except KeyboardInterrupt:
         return 128 + 2
     except BrokenPipeError:  # `weft record replay | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return int(Exit.DONE)
+
+
+def _not_taken(error: ValidationError) -> Stop:
+    found = (
+        f"{'.'.join(map(str, fault['loc']))}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_input=False, include_url=False)
+    )
+    return Stop(Exit.USAGE, "usage", "; ".join(found))
 
 
 def _loop(args: argparse.Namespace) -> Callable[[], asyncio.AbstractEventLoop] | None:

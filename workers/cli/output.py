@@ -40,6 +40,14 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells)
 
 
+def as_yaml(value: object) -> str:
+    """As people write facts."""
+    import yaml
+
+    text: str = yaml.safe_dump(value, sort_keys=False, allow_unicode=False, width=120)
+    return text.rstrip()
+
+
 class Output:
     """Where a command writes.  Errors go to standard error, as one line or one JSON object."""
 
@@ -49,7 +57,10 @@ class Output:
 
     def value(self, value: Any, text: str | None = None) -> None:
         """One answer: `value` as JSON, or `text` for people."""
-        print(json.dumps(value, ensure_ascii=False) if self.as_json or text is None else text, file=self._out, flush=True)
+        if self.as_json or text is None:
+            text = json.dumps(value, ensure_ascii=False)
+        if text:
+            print(text, file=self._out, flush=True)
 
     def rows(self, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], empty: str = "nothing") -> None:
         """A list of like things."""

@@ -6,12 +6,16 @@ import argparse
 import json
 from typing import Any
 
+from schemas.record import BY_TYPE
 from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.explained import explanation
 from workers.cli.output import Output
 
 TYPE = "org.weft.record.{}.v1"
+WHAT = tuple(sorted(name.removeprefix("org.weft.record.").removesuffix(".v1") for name in BY_TYPE))
+
+TOLD = ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "detail")
 
 
 def add(commands: Commands) -> None:
@@ -23,7 +27,7 @@ def add(commands: Commands) -> None:
     replay = operators(command(inner, "replay", "Events from the first one on.", run_replay))
     replay.add_argument("--after", type=int, default=0, metavar="SEQ")
     for parser in (follow, replay):
-        parser.add_argument("--type", action="append", default=[], dest="types", metavar="WHAT", help="issued, denied, used, ...")
+        parser.add_argument("--type", action="append", default=[], dest="types", choices=WHAT, metavar="WHAT", help=", ".join(WHAT))
     operators(command(inner, "verify", "Compute every decision again from RECORD and FACTS; report what differs.", run_verify))
 
 
@@ -42,11 +46,8 @@ def line(row: dict[str, Any]) -> str:
     event = row["event"]
     data = event["data"]
     what = event["type"].removeprefix("org.weft.record.").removesuffix(".v1")
-    words = [
-        f"{name}={data[name]}"
-        for name in ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "detail")
-        if data.get(name)
-    ]
+    seen = {**(data.get("input") or {}), **(data.get("claims") or {}), **data}  # a decision says whose and for what inside
+    words = [f"{name}={seen[name]}" for name in TOLD if seen.get(name)]
     return f"{row['seq']:>8} {event['time'][:23]:23} {what:12} {' '.join(words)}"
 
 

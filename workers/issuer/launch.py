@@ -20,6 +20,9 @@ from config.settings import Settings
 from workers.issuer.control import DEADLINE_S, MAX_LINE_BYTES, LaunchAnswer, LaunchRequest
 from workers.issuer.service import api_socket, control_socket
 
+MAX_INTERPRETERS = 4  # BINPRM_MAX_RECURSION
+MAX_LINE = 255
+
 
 class LaunchRefused(Exception):
     """The program does not start as that agent; the text says why."""
@@ -31,7 +34,7 @@ class IssuerUnreachable(LaunchRefused):
 
 async def launch(settings: Settings, spiffe_id: str, words: Sequence[str]) -> NoReturn:
     """Register, then execute.  Raises LaunchRefused."""
-    argv = (_program(words[0]), *words[1:])
+    argv = as_executed((_program(words[0]), *words[1:]))
     await register(settings, spiffe_id, argv)
     execute(argv, environment(settings))
 
@@ -80,6 +83,31 @@ async def _ask(path: Path, request: LaunchRequest) -> LaunchAnswer:
         return LaunchAnswer.model_validate_json(await reader.readline())
     finally:
         writer.close()
+
+
+def as_executed(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """What the kernel makes of a script (execve(2), "Interpreter scripts"): its interpreter runs, and is what the issuer sees.
+
+    `#!/usr/bin/env NAME` would execute once more, as NAME of the path: that is resolved here as well.
+    """
+    for _ in range(MAX_INTERPRETERS):
+        words = _interpreter(argv[0])
+        if not words:
+            break
+        if Path(words[0]).name == "env" and len(words) == 2 and not words[1].startswith("-") and " " not in words[1]:
+            words = (_program(words[1]),)
+        argv = (*words, *argv)
+    return argv
+
+
+def _interpreter(program: str) -> tuple[str, ...]:
+    """The interpreter and its one argument, if any, that the first line of a script names."""
+    try:
+        with Path(program).open("rb") as file:
+            line = file.readline(MAX_LINE)
+    except OSError:
+        return ()  # execve says why
+    return tuple(os.fsdecode(line[2:]).strip().split(maxsplit=1)) if line.startswith(b"#!") else ()
 
 
 def _program(word: str) -> str:

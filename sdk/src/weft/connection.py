@@ -61,6 +61,7 @@ class Connection:
         self._connector = connector
         self._session: Session | None = None
         self._lost = asyncio.Event()
+        self._why = ""
         self._subscriptions: list[tuple[str, OnMessage]] = []
         self._on_rebuilt: list[OnRebuilt] = []
         self._on_reconnected: list[Callable[[], None]] = []
@@ -126,7 +127,7 @@ class Connection:
             async with asyncio.timeout(deadline_s):
                 await self._rebuild()
         except TimeoutError:
-            raise Unavailable("no connection within the deadline") from None
+            raise Unavailable(f"no connection within the deadline; the last attempt: {self._why or 'no answer'}") from None
         self._keeper = asyncio.create_task(self._keep(), name="weft connection")
 
     async def close(self) -> None:
@@ -203,6 +204,7 @@ class Connection:
                 async with asyncio.timeout(CONNECT_DEADLINE_S):
                     await self._replace(await self._build())
             except (nats.errors.Error, OSError, TimeoutError, Unavailable) as error:
+                self._why = _why(error)
                 logger.warning("connection_failed", extra={"kind": self._kind, "error": type(error).__name__})
                 await asyncio.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter, so that many do not return at once
                 pause = min(pause * 2, BACKOFF_S[1])
@@ -268,3 +270,10 @@ class Connection:
         logger.debug("client_error", extra={"kind": self._kind, "error": type(error).__name__})
         for callback in self._on_error:
             callback(error)
+
+
+def _why(error: Exception) -> str:
+    """For people: our own errors say it, others may quote what was sent.  A refusal says no more than that, nor does the server."""
+    if isinstance(error, Unavailable):
+        return str(error)
+    return "it was not admitted" if "authorization violation" in str(error).lower() else type(error).__name__
