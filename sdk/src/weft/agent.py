@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from secrets import token_hex
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -36,6 +37,7 @@ GRANTED = "org.weft.invocation.granted.v1"
 TOOLS_ASKED = "org.weft.tools.asked.v1"
 TOOLS_LISTED = "org.weft.tools.listed.v1"
 COMPLETED = "org.weft.transaction.completed.v1"
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
 
 
 class Agent:
@@ -115,7 +117,7 @@ class Agent:
         until = time.monotonic() + deadline_s
         while (left := until - time.monotonic()) > 0:
             if connection.key is not key:  # first, or rebuilt with another key: another digest must have another id
-                key, payload = connection.key, {**payload, "id": uuid.uuid4().hex}
+                key, payload = connection.key, {**payload, "id": token_hex(16)}
                 data = {"request": sign_request(payload, key.public, key.sign), "svid": connection.svid, **carried}
                 body = wire.event(REQUESTED, data, source=str(connection.spiffe_id), id=payload["id"])
             try:
@@ -215,9 +217,13 @@ class Transaction:
 
 def sign_request(payload: Mapping[str, Any], nkey: str, sign: Callable[[bytes], bytes]) -> str:
     """The JWS (RFC 7515 section 7.1, EdDSA of RFC 8037) that binds a request to the connection's key."""
-    header = b64u(json.dumps({"alg": "EdDSA", "typ": REQUEST_TYP, "kid": nkey}, separators=(",", ":")).encode())
-    signing_input = f"{header}.{b64u(json.dumps(payload, separators=(',', ':')).encode())}"
+    signing_input = f"{_header(nkey)}.{b64u(_COMPACT.encode(payload).encode())}"
     return f"{signing_input}.{b64u(sign(signing_input.encode()))}"
+
+
+@lru_cache(maxsize=16)
+def _header(nkey: str) -> str:
+    return b64u(_COMPACT.encode({"alg": "EdDSA", "typ": REQUEST_TYP, "kid": nkey}).encode())
 
 
 def _answer(raw: bytes, key: KeyPair | None) -> Grant | Refusal:

@@ -6,10 +6,10 @@ Parsing is lenient where the specification asks for it (unknown attributes) and 
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from secrets import token_hex
 from typing import Any
 
 from weft.errors import Malformed
@@ -19,6 +19,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 HEADERS = {"Content-Type": CONTENT_TYPE}
 FAILED = "org.weft.failed.v1"  # the typed refusal of anything that is not an invocation
 MAX_EVENT_BYTES = 262_144  # the server's max_payload
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,14 @@ def event(type_: str, data: Mapping[str, Any], *, source: str, id: str | None = 
     """One event as bytes.  `source` and `id` together are unique: keep the `id` when sending the same event again."""
     envelope = {
         "specversion": "1.0",
-        "id": id or uuid.uuid4().hex,
+        "id": id or token_hex(16),
         "source": source,
         "type": type_,
-        "time": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "time": datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z",
         "datacontenttype": "application/json",
         "data": data,
     }
-    return json.dumps(envelope, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _JSON.encode(envelope).encode()
 
 
 def parse(raw: bytes) -> Event:
