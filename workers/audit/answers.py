@@ -27,6 +27,7 @@ from workers.audit.follower import Follower
 from workers.audit.index import Index, Indexed
 from workers.audit.reach import Reach
 from workers.audit.redaction import redacted
+from workers.audit.room import Room
 from workers.audit.verification import Verification
 from workers.common.clock import Clock
 from workers.common.roles import holds, scopes_of
@@ -62,7 +63,9 @@ class Answers:
         revocations: RevocationView,
         settings: Settings,
         clock: Clock,
+        room: Room,
     ) -> None:
+        self._room = room
         self._nc, self._index, self._follower, self._facts = nc, index, follower, facts
         self._revocations, self._settings, self._clock = revocations, settings, clock
         self._reach = Reach(nc, index, revocations.hit)
@@ -185,6 +188,7 @@ class Answers:
             "facts": self._facts.revision,
             "revocations": self._revocations.counter,
             "record": self._follower.sequence,
+            "record_full": self._room.full,
             "current": current,
             "kinds": {kind: count for kind, count in counts.items() if count},
         }

@@ -14,6 +14,7 @@ from streams.subjects import QUERY
 from workers.audit.answers import Answers
 from workers.audit.follower import Follower
 from workers.audit.index import Index
+from workers.audit.room import Room
 from workers.common.rpc import Refused, serve
 from workers.common.runtime import Runtime
 
@@ -24,6 +25,7 @@ class Audit:
     def __init__(self, runtime: Runtime, index: Index, checkpoint: int) -> None:
         self.index = index
         self.follower = Follower(runtime.nc, index, checkpoint)
+        self.room = Room(runtime.nc)
         revocations = runtime.revocations.view
         self.answers = Answers(
             runtime.nc,
@@ -33,6 +35,7 @@ class Audit:
             revocations=revocations,
             settings=runtime.settings,
             clock=runtime.clock,
+            room=self.room,
         )
 
 
@@ -48,6 +51,7 @@ def build(settings: Settings) -> FastStream:
         runtime.on_reconnected(audit.follower.reconnected)
         runtime.spawn(audit.follower.run(), name="index")
         runtime.spawn(audit.follower.start(), name="record")
+        runtime.spawn(audit.room.run(), name="room")
 
     async def stop() -> None:
         if audit is not None:

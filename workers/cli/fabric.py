@@ -115,6 +115,8 @@ async def run_status(args: argparse.Namespace, out: Output) -> int:
         out.say("")
         out.rows(points, ("id", "name", "expires_at"), empty="no enforcement point is attached")
         counters = ", ".join(f"{name} {fabric[name]}" for name in ("facts", "revocations", "record"))
+        if fabric["record_full"] is not None:
+            counters += f" ({fabric['record_full']:.0%} of what it may hold)"
         out.say(f"\n{fabric['trust_domain']} ({fabric['mode']}): {counters}")
     return Exit.DONE if workers["ready"] else Exit.REFUSED
 

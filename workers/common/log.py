@@ -43,3 +43,4 @@ CALLER_CUT = "caller_cut"
 LAUNCHES_LOST = "launches_lost"
 ORPHAN_ENDED = "orphan_ended"
 CONNECTION_DROPPED = "connection_dropped"
+RECORD_FILLING = "record_filling"  # an alarm: full, nothing is granted any more
