@@ -34,6 +34,7 @@ TOOL = Tool(
     resource="https://payments.flux.88mph.com",
     actions=frozenset({"refund"}),
     bind=frozenset({"method", "path", "body"}),
+    form="txn",
     audience="88mph.com",
     single_use=False,
     proof=None,

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Digest, InstanceID, Seconds, Sequence, SpiffeIDText, Wire
+from schemas.base import Code, Digest, InstanceID, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.clients import ClientID, Resource
+from schemas.token import Call, Evidence
 
 ACCESS_TYP = "at+jwt"
 MAX_ACCESS_TOKEN_BYTES = 4096
@@ -35,6 +36,7 @@ class ActorClaim(Wire):
 
     sub: str
     instance: InstanceID | None = None
+    jti: str | None = None  # of who acted before: the token it acted under
     act: ActorClaim | None = None
 
 
@@ -56,3 +58,7 @@ class AccessTokenClaims(Wire):
     cnf: Bound | None = None
     act: ActorClaim | None = None
     authorization_details: tuple[dict[str, Any], ...] = ()  # RFC 9396 section 9.1
+    purp: Code | None = None  # of a token for one call of a tool, as the three that follow
+    req_wl: str | None = None
+    call: Call | None = None
+    evidence: tuple[Evidence, ...] = ()

@@ -13,7 +13,7 @@ from pydantic import Field
 from schemas.base import Code, Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
-from schemas.token import Ceiling, Evidence, PastActor
+from schemas.token import AuthorizationDetail, Ceiling, Evidence, PastActor, TokenForm
 
 ENGINE = "2"  # counts up whenever the same input and facts may decide differently
 
@@ -83,6 +83,7 @@ class DecisionInput(Wire):
     call: CallParts | None = None
     intent: Digest | None = None
     ttl_s: int | None = None
+    authorization_details: tuple[AuthorizationDetail, ...] | None = None
     caller: Caller
     user: UserRights | None = None
     parent: Parent | None = None
@@ -113,10 +114,12 @@ class Grant(Wire):
     workload: SpiffeIDText
     endpoint: str
     resource: str
-    audience: Literal["txn", "resource"]
+    audience: TokenForm
     bound: tuple[Literal["method", "path", "body"], ...]
     single_use: bool
     proof: Literal["dpop"] | None = None
+    revocation: Literal["introspection"] | None = None  # none: a guard's view
+    authorization_details: tuple[AuthorizationDetail, ...] | None = None
     evidence: tuple[Evidence, ...] = ()
     sub: str
     agentic_ctx: dict[str, Any]

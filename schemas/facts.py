@@ -13,7 +13,7 @@ from pydantic import Field, StringConstraints
 from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.detections import DetectionRule
-from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S
+from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, TokenForm
 
 FACT = "org.weft.fact.v1"
 
@@ -116,7 +116,9 @@ class Tool(Wire):
     actions: tuple[Code, ...]
     purposes: tuple[Code, ...]
     bind: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
-    token_form: Literal["txn", "resource"] = "txn"  # aud: the trust domain, or the tool's resource (a leaf)
+    token_form: TokenForm = "txn"  # aud of the first: the trust domain; of all others: the tool's resource, and they are leaves
+    revocation: Literal["guard", "introspection"] = "guard"  # how the tool learns of one; the second is RFC 7662, for an `access_token`
+    authorization_details: tuple[Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")], ...] = ()  # RFC 9396 types it understands
     single_use: bool = False
     proof: Literal["dpop"] | None = None  # of possession, with every call: RFC 9449, by the instance's key
     evidence: tuple[EvidenceRule, ...] = ()

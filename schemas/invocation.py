@@ -12,6 +12,7 @@ from pydantic import Field
 
 from schemas.base import Code, Compact, Digest, FreeText, Name, Opaque, Seconds, Sequence, Wire
 from schemas.reasons import AgentCode
+from schemas.token import MAX_DETAILS, AuthorizationDetail
 
 REQUEST_TYP = "weft-request+jwt"  # the JOSE `typ` of SignedRequest, RFC 7515 section 4.1.9
 REQUEST_LIFE_S = 30
@@ -45,6 +46,7 @@ class SignedRequest(Wire):
     user: Digest | None = None  # of the user token
     evidence: Annotated[tuple[Sequence, ...], Field(max_length=8)] = ()  # RECORD sequences the guards answered with
     ttl_s: Annotated[int, Field(ge=1, le=300)] | None = None  # asked; never more than the tool's and the charter's
+    authorization_details: Annotated[tuple[AuthorizationDetail, ...], Field(min_length=1, max_length=MAX_DETAILS)] | None = None  # RFC 9396
     iat: Seconds
 
 
@@ -64,9 +66,13 @@ class Granted(Wire):
     request_id: Opaque
     txn: str
     endpoint: str  # where the tool lives; append the bound path
-    token: Compact  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10
-    token_type: Literal["N_A"] = "N_A"  # section 1.5 of the same; RFC 8693 section 2.2.1
-    issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token"] = "urn:ietf:params:oauth:token-type:txn_token"
+    token: Compact | None = None  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10; or what `issued_token_type` says
+    token_type: Literal["N_A", "Bearer", "DPoP"] = "N_A"  # section 1.5 of the same; RFC 8693 section 2.2.1
+    issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token", "urn:ietf:params:oauth:token-type:access_token"] = (
+        "urn:ietf:params:oauth:token-type:txn_token"
+    )
+    leaf: Literal[True] | None = None  # its audience is the tool alone: no parent
+    svid_audience: str | None = None  # the tool takes the caller's own JWT-SVID of this audience, beside the token
     expires_at: Seconds
     actions: tuple[Code, ...]  # perhaps fewer than asked
     proof: Literal["dpop"] | None = None  # what the tool wants beside the token: RFC 9449, by the key that signed the request

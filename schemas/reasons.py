@@ -54,6 +54,7 @@ class DenyReason(StrEnum):
     EVIDENCE_PENDING = "evidence_pending"
     EVIDENCE_INVALID = "evidence_invalid"
     CHAIN_MISSING = "chain_missing"  # the tool's record wants someone to have acted before
+    DETAILS_NOT_ALLOWED = "details_not_allowed"  # authorization_details, RFC 9396 section 5
     DECISION_MISMATCH = "decision_mismatch"  # the gateway's word and the broker's view differ
     RECORD_UNAVAILABLE = "record_unavailable"
     BROKER_UNAVAILABLE = "broker_unavailable"
@@ -95,6 +96,7 @@ class GuardReason(StrEnum):
     CLAIM_UNAVAILABLE = "claim_unavailable"
     PROOF_MISSING = "proof_missing"  # the tool's record asks for a proof of possession
     PROOF_INVALID = "proof_invalid"
+    SVID_INVALID = "svid_invalid"  # of a tool that takes the caller's own JWT-SVID
     INTERNAL = "internal"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from schemas.base import Code, Digest, InstanceID, Name, Seconds, Sequence, SpiffeIDText, Wire
 
@@ -19,6 +19,22 @@ MAX_TTL_S = 300
 SKEW_S = 5
 MAX_TOKEN_BYTES = 4096
 MAX_HOPS = 8
+MAX_DETAILS = 4
+TokenForm = Literal["txn", "resource", "access_token", "jwt_svid"]  # what a tool takes; docs/tokens.md says which when
+
+
+class AuthorizationDetail(Wire):
+    """RFC 9396 section 2: `type` and the common members of section 2.2.  What else a type may hold, we could not compare: refused.
+
+    Within one detail the members multiply; several stand beside each other.
+    """
+
+    type: Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")]
+    locations: tuple[Annotated[str, StringConstraints(max_length=512)], ...] = ()
+    actions: tuple[Code, ...] = ()
+    datatypes: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = ()
+    identifier: Annotated[str, StringConstraints(max_length=512)] | None = None
+    privileges: tuple[Annotated[str, StringConstraints(max_length=128)], ...] = ()
 
 
 class Ceiling(Wire):
@@ -41,6 +57,7 @@ class Call(Wire):
     bound: tuple[Literal["method", "path", "body"], ...] = ()
     digest: Digest | None = None  # weft.digest.call_digest over `bound`
     single_use: bool = False
+    authorization_details: tuple[AuthorizationDetail, ...] | None = None  # RFC 9396; absent where none were asked for
 
 
 class Actor(Wire):

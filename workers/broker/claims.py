@@ -12,11 +12,12 @@ from weft.digest import call_digest
 from config.settings import Settings
 from schemas.decision import Decision, DecisionInput, Grant
 from schemas.reasons import DenyReason
-from schemas.token import MAX_TTL_S
+from schemas.token import MAX_TTL_S, AuthorizationDetail
 from workers.common.derived import Derived
 from workers.common.requests import RequestRefused
 
 FreshID = Callable[[], str]
+LEAVES = frozenset(("resource", "access_token"))  # forms whose audience is the tool alone
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
@@ -40,7 +41,7 @@ def build_claims(
     parent, caller, shared = asked.parent, asked.caller, _shared(grant)
     return {
         "iss": settings.issuer,
-        "aud": settings.trust_domain if grant.audience == "txn" else grant.resource,
+        "aud": grant.resource if grant.audience in LEAVES else settings.trust_domain,
         "iat": now,
         "exp": _exp(asked, grant, now),
         "jti": fresh_id(),
@@ -88,6 +89,11 @@ def _exp(asked: DecisionInput, grant: Grant, now: int) -> int:
     return min(ends)
 
 
+def _said(detail: AuthorizationDetail) -> dict[str, Any]:
+    """As it was asked for: what it does not say, the token does not say either."""
+    return {name: value for name, value in detail.plain().items() if value}
+
+
 def _call(asked: DecisionInput, grant: Grant) -> dict[str, Any]:
     bound = grant.bound
     if bound and asked.call is None:
@@ -102,4 +108,6 @@ def _call(asked: DecisionInput, grant: Grant) -> dict[str, Any]:
     if bound and asked.call is not None:
         call["digest"] = call_digest(vars(asked.call), bound)
     call["single_use"] = grant.single_use
+    if grant.authorization_details is not None:
+        call["authorization_details"] = [_said(detail) for detail in grant.authorization_details]
     return call

@@ -15,6 +15,7 @@ from schemas.minting import MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import Issued
 from workers.broker.bounds import Agreement
+from workers.broker.forms import token_types
 from workers.common.requests import RequestRefused
 
 
@@ -38,7 +39,7 @@ class Issuance:
             asked.request_id, asked.request_digest, claims.txn, claims.exp, grant_in(first.decision), first.explanation, claims.wire()
         )
 
-    def granted(self, token: str) -> Granted:
+    def granted(self, token: str | None) -> Granted:
         """For the agent."""
         return Granted(
             request_id=self.request_id,
@@ -49,6 +50,7 @@ class Issuance:
             actions=self.grant.actions,
             proof=self.grant.proof,
             explanation=self.explanation,
+            **token_types(self.grant),
         )
 
 

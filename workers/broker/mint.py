@@ -21,12 +21,13 @@ from schemas.invocation import Granted
 from schemas.minting import MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import ISSUED, Issued
-from schemas.token import MAX_TOKEN_BYTES, SKEW_S, Evidence
+from schemas.token import MAX_TOKEN_BYTES, SKEW_S, TOKEN_TYP, Evidence
 from streams.bus import Malformed, event_of, parse
 from streams.subjects import RECORD
 from workers.broker.bounds import Agreement, agreement
 from workers.broker.claims import FreshID, build_claims, fresh_id
 from workers.broker.evidence import read_evidence
+from workers.broker.forms import OURS, signed_form
 from workers.broker.issuance import Issuance, grant_in, issued_json
 from workers.broker.once import Once
 from workers.broker.ports import History, HistoryUnavailable, Record, Views
@@ -102,13 +103,26 @@ class Mint:
             intent=mint.request.intent,
         )
         payload = orjson.dumps(claims)
-        if self._signer.size_of(payload) > MAX_TOKEN_BYTES:
-            raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
         grant = grant_in(word.decision)
+        if grant.audience in OURS:
+            self._check_size(payload, TOKEN_TYP)
+        elif (form := signed_form(grant, payload)) is not None:
+            self._check_size(*form)
         issuance = Issuance(asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload)
         record = issued_json(asked, word, mint, payload, self._signer.kid)
         issuance, committed = await self._commit(issuance, record, mint, key)  # 9
-        return issuance.granted(self._signer.issue_token(committed))  # 10
+        if issuance.grant.audience in OURS:
+            return issuance.granted(self._signer.issue_token(committed))  # 10
+        return issuance.granted(self._in_form(issuance, committed))
+
+    def _in_form(self, issuance: Issuance, committed: Committed) -> str | None:
+        """Another form than the recorded one: a part of the recorded claims, or nothing of ours at all."""
+        form = signed_form(issuance.grant, committed.payload)
+        return None if form is None else self._signer.issue_token(Committed(form[0], committed.seq, form[1]))
+
+    def _check_size(self, payload: bytes, typ: str) -> None:
+        if self._signer.size_of(payload, typ) > MAX_TOKEN_BYTES:
+            raise RequestRefused(DenyReason.TOO_LARGE, f"the token would be longer than {MAX_TOKEN_BYTES} bytes")
 
     async def _decide(self, mint: MintRequest, invocation: Invocation) -> tuple[DecisionInput, Agreement]:
         if not mint.decision:

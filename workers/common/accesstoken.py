@@ -159,6 +159,8 @@ def _acted(actor: ActorClaim) -> Iterator[str]:
     yield from _named(actor.sub)
     if actor.instance is not None:
         yield target_digest("instance", actor.instance)
+    if actor.jti is not None:
+        yield target_digest("token", actor.jti)
 
 
 def _named(name: str) -> Iterator[str]:

@@ -66,6 +66,7 @@ def decision_input(
         call=asked.call,
         intent=asked.intent,
         ttl_s=asked.ttl_s,
+        authorization_details=asked.authorization_details,
         caller=caller.caller,
         user=None if carried.user_token is None else verifier.user(carried.user_token, caller, now),
         parent=None if carried.parent_token is None else verifier.parent(carried.parent_token, caller, now),

@@ -17,15 +17,17 @@ from schemas.points import Attach, Attached
 from streams.facts_table import FactChange, FactsTable
 from streams.subjects import PUSH_TOOL
 
-POINT_PURPOSES: tuple[KeyPurpose, ...] = ("tokens", "revocation")
+POINT_PURPOSES: tuple[KeyPurpose, ...] = ("tokens", "revocation", "svid")
 
 
 def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_domain: str, issuer: str) -> Attached:
     """The answer to a guard.  A tool that is not active, or another's, is left out: the guard refuses every call for it."""
     found = (table.tool(name) for name in dict.fromkeys(asked.tools))
+    tools = tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload))
+    bundle = active(table, "svid") if any(tool.token_form == "jwt_svid" for tool in tools) else ()
     return Attached(
-        tools=tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload)),
-        keys=(*active(table, "tokens"), *verifying(table, "revocation")),
+        tools=tools,
+        keys=(*active(table, "tokens"), *verifying(table, "revocation"), *bundle),
         trust_domain=trust_domain,
         issuer=issuer,
         facts_revision=table.revision,

@@ -34,7 +34,19 @@ def tool(change: Change, body: Tool, prospect: Prospect, fabric: Fabric) -> Prob
         if not _POINTER.fullmatch(pointer):
             yield invalid(change, f"object_fields.{name} is not a JSON pointer such as /order")
     yield from check_environment(change, body.environment, fabric)
+    yield from _unguarded(change, body)
     yield from _evidence(change, body, prospect)
+
+
+def _unguarded(change: Change, body: Tool) -> Problems:
+    """What a tool without a guard takes must be revocable there, or be the caller's own identity; and nobody would check the rest."""
+    if body.revocation == "guard":
+        return
+    if body.token_form not in ("access_token", "jwt_svid"):
+        yield invalid(change, f"revocation {body.revocation} is for access_token and jwt_svid: a {body.token_form} token needs a guard")
+    wanted = {"single_use": body.single_use, "evidence": body.evidence, "chain": body.chain}
+    for name in (name for name, value in wanted.items() if value):
+        yield invalid(change, f"{name} is checked by a guard, and this tool has none")
 
 
 def _evidence(change: Change, body: Tool, prospect: Prospect) -> Problems:

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from weft.errors import GuardReason, Malformed, TokenRefused
 from weft.jws import es256_key
 from weft.spiffeid import InvalidSpiffeID
-from weft.token import verify_token
+from weft.token import TYPS, verify_token
 
 from config.settings import Settings
 from schemas.facts import Kind
@@ -39,7 +39,7 @@ class Completions:
         try:
             instance, workload = parse_connection_name(caller)
             token = verify_token(
-                unverified_token, self._keys, issuer=self._settings.issuer, audiences=self._audiences, now=self._clock.now()
+                unverified_token, self._keys, issuer=self._settings.issuer, audiences=self._audiences, now=self._clock.now(), typs=TYPS
             )
         except InvalidSpiffeID:
             raise Refused(DenyReason.CALLER_UNKNOWN, "not the name of an agent") from None

@@ -89,6 +89,7 @@ class Agent:
         evidence: Sequence[int] = (),
         intent: str | None = None,
         ttl_s: int | None = None,
+        authorization_details: Sequence[Mapping[str, Any]] | None = None,
         deadline_s: float = DEADLINE_S,
     ) -> Grant | Refusal:
         """Asks for one call.
@@ -107,6 +108,7 @@ class Agent:
             "user": sha256(user_token) if user_token else None,
             "evidence": list(evidence),
             "ttl_s": ttl_s,
+            "authorization_details": list(authorization_details) if authorization_details else None,
             "iat": int(time.time()),
         }
         carried = {"parent_token": parent, "user_token": user_token, "intent": intent}
@@ -140,7 +142,8 @@ class Agent:
     async def send(self, grant: Grant, call: HTTPCall) -> Answer:
         """Performs the HTTP request that the grant is for."""
         url = grant.endpoint.rstrip("/") + call.path
-        headers = headers_of(grant, call.method, url)
+        svid = None if grant.svid_audience is None else await self._connection.svid_for(grant.svid_audience)
+        headers = headers_of(grant, call.method, url, svid)
         if call.body:
             headers["Content-Type"] = "application/json"
         response = await self._client().request(call.method, url, content=call.body, headers=headers)
@@ -148,7 +151,9 @@ class Agent:
         return Answer(response.status_code, dict(response.headers), response.content, grant, int(seq) if seq.isdigit() else None)
 
     async def complete(self, grant: Grant) -> None:
-        """The transaction is over: its token and all that descends from it die at every point."""
+        """The transaction is over: its token and all that descends from it die at every point.  Raises Refused."""
+        if grant.token is None:
+            raise Refused(Refusal("denied", grant.explanation))
         body = wire.event(COMPLETED, {"token": grant.token}, source=str(self._connection.spiffe_id))
         raw = await self._connection.request(f"weft.complete.{self._connection.name}", body, DEADLINE_S)
         if wire.parse(raw).type == wire.FAILED:
@@ -196,7 +201,7 @@ class Transaction:
         )
         if isinstance(grant, Grant):
             self._last = grant
-            self._continues = grant.token
+            self._continues = self._continues if grant.leaf else grant.token
         return grant
 
     async def call(self, tool: str, actions: Sequence[str], call: HTTPCall, **options: Any) -> Answer:
@@ -233,13 +238,16 @@ def _answer(raw: bytes, key: KeyPair | None) -> Grant | Refusal:
         return Grant(
             data["txn"],
             data["endpoint"],
-            data["token"],
+            data.get("token"),
             data["expires_at"],
             tuple(data["actions"]),
             data["explanation"],
             data["request_id"],
             data.get("proof"),
             key,
+            data.get("token_type", "N_A"),
+            data.get("svid_audience"),
+            data.get("leaf") is True,
         )
     return _refusal(data)
 

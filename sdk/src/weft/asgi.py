@@ -1,5 +1,5 @@
 """A guard before an ASGI application.  ASGI 3.0 HTTP; draft-ietf-oauth-transaction-tokens-10 section 1.6 (the header `Txn-Token`); RFC 9449
-section 7.1 (`DPoP`, where the tool's record asks for a proof).
+section 7.1 (`DPoP`, where the tool's record asks for a proof); RFC 6750 section 2.1 (`Authorization`, for tools that take access tokens).
 
 Only listed routes are served, each under a tool and its actions.  The body is read first, since the token is bound to it.  The
 application finds the verified call in `scope["weft"]` and may say `Weft-Outcome: positive` or `negative`; the use is on RECORD before
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from weft.dpop import ALGORITHMS
@@ -45,6 +45,7 @@ _UNAUTHENTICATED = {
     GuardReason.AUDIENCE,
     GuardReason.PROOF_MISSING,
     GuardReason.PROOF_INVALID,
+    GuardReason.SVID_INVALID,
 }
 
 
@@ -89,11 +90,12 @@ class GuardMiddleware:
             return await answer(send, 404, "not_found")
         try:
             body = await read_body(receive)
-            verified = await self._guard.check(_one(scope["headers"], b"txn-token"), self._asked(scope, served, body))
+            shown = _shown(scope["headers"])
+            verified = await self._guard.check(shown.token, self._asked(scope, served, body, shown))
         except BodyRefused as refused:
             return await answer(send, refused.status, "body_refused")
         except Refused as refused:
-            return await answer(send, status_of(refused.reason), refused.reason, _challenge(refused.reason))
+            return await answer(send, status_of(refused.reason), refused.reason, _challenge(refused.reason, scope["headers"]))
         scope["weft"] = verified
         return await _Exchange(self._guard, verified, body, receive, send).run(self._app, scope)
 
@@ -101,13 +103,30 @@ class GuardMiddleware:
         exact = self._exact.get((method, path))
         return exact or next((served for (m, prefix), served in self._prefixes if m == method and path.startswith(prefix)), None)
 
-    def _asked(self, scope: Scope, served: tuple[str, tuple[str, ...]], body: bytes) -> Asked:
+    def _asked(self, scope: Scope, served: tuple[str, tuple[str, ...]], body: bytes, shown: _Shown) -> Asked:
         sent = (scope.get("raw_path") or quote(scope["path"]).encode()).decode("latin-1")
         if not sent.startswith(self._mount):
             raise Refused(GuardReason.WRONG_CALL, "outside the tool's endpoint")
         query = scope.get("query_string", b"").decode("latin-1")
         path = sent[len(self._mount) :] + (f"?{query}" if query else "")
-        return Asked(served[0], served[1], scope["method"], path, body, proof=_one(scope["headers"], b"dpop"))
+        return Asked(served[0], served[1], scope["method"], path, body, proof=shown.proof, svid=shown.svid)
+
+
+class _Shown(NamedTuple):
+    """What a request carries.  Which of it counts, the tool's record says; the guard holds it to that."""
+
+    token: str | None
+    svid: str | None
+    proof: str | None
+
+
+def _shown(headers: Iterable[Header]) -> _Shown:
+    """A Transaction Token, and beside it perhaps a JWT-SVID; or an access token.  Raises Refused for a header that comes twice."""
+    headers = list(headers)
+    txn, proof, authorization = (_one(headers, name) for name in (b"txn-token", b"dpop", b"authorization"))
+    scheme, _, credential = (authorization or "").partition(" ")
+    access = credential.strip() if scheme.lower() in ("bearer", "dpop") else None
+    return _Shown(access, None, proof) if txn is None else _Shown(txn, access, proof)
 
 
 class _Exchange:
@@ -179,11 +198,13 @@ class _Exchange:
         await running  # its exception is the server's to answer
 
 
-def _challenge(reason: GuardReason) -> tuple[Header, ...]:
-    """RFC 9449 section 7.1: the proof is what is wrong, and these algorithms are verified."""
-    if reason not in (GuardReason.PROOF_MISSING, GuardReason.PROOF_INVALID):
-        return ()
-    return ((b"www-authenticate", f'DPoP error="invalid_dpop_proof", algs="{" ".join(sorted(ALGORITHMS))}"'.encode()),)
+def _challenge(reason: GuardReason, headers: Iterable[Header]) -> tuple[Header, ...]:
+    """RFC 9449 section 7.1: the proof is what is wrong, and these algorithms are verified; RFC 6750 section 3 for an access token."""
+    if reason in (GuardReason.PROOF_MISSING, GuardReason.PROOF_INVALID):
+        return ((b"www-authenticate", f'DPoP error="invalid_dpop_proof", algs="{" ".join(sorted(ALGORITHMS))}"'.encode()),)
+    if reason in _UNAUTHENTICATED and any(name.lower() == b"authorization" for name, _ in headers):
+        return ((b"www-authenticate", b'Bearer error="invalid_token"'),)
+    return ()
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -16,6 +16,7 @@ from weft.errors import Malformed
 from weft.spiffeid import SpiffeID
 
 MAX_HOPS = 8
+TOKEN_TYP = "txntoken+jwt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Call:
     bound: tuple[BoundPart, ...]
     digest: str | None
     single_use: bool
+    authorization_details: tuple[dict[str, Any], ...] | None = None  # RFC 9396
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,13 @@ class VerifiedToken:
     act_chain: tuple[PastActor, ...]
     agentic_ctx: dict[str, Any]
     evidence: tuple[Evidence, ...]
-    jkt: str  # `cnf.jkt`
+    jkt: str  # `cnf.jkt`; empty where an access token is nobody's in particular
     rev: int
     facts: int
     raw: str
     digest: str
     kid: str
+    typ: str = TOKEN_TYP
 
     def __repr__(self) -> str:
         return f"VerifiedToken(txn={self.txn!r}, jti={self.jti!r})"
@@ -139,11 +142,11 @@ def parse_claims(claims: read.Members, *, raw: str, digest: str, kid: str) -> Ve
         req_wl=read.text(claims, "req_wl"),
         rctx=read.obj(claims, "rctx"),
         tctx=_ceiling(read.obj(claims, "tctx")),
-        call=_call(read.obj(claims, "call")),
+        call=parse_call(read.obj(claims, "call")),
         act=_actor(read.obj(claims, "act")),
         act_chain=_chain(claims),
         agentic_ctx=read.obj(claims, "agentic_ctx"),
-        evidence=tuple(_evidence(item) for item in read.objects(claims, "evidence")),
+        evidence=tuple(parse_evidence(item) for item in read.objects(claims, "evidence")),
         jkt=read.digest(read.obj(claims, "cnf"), "jkt"),
         rev=read.count(claims, "rev"),
         facts=read.count(claims, "facts"),
@@ -163,7 +166,9 @@ def _ceiling(claims: read.Members) -> Ceiling:
     )
 
 
-def _call(claims: read.Members) -> Call:
+def parse_call(claims: read.Members, beside: read.Members | None = None) -> Call:
+    """`call`, with the authorization details that stand in it or `beside` it; raises Malformed."""
+    rich = claims if beside is None else beside
     bound = read.texts(claims, "bound") if "bound" in claims else ()
     digest = read.digest(claims, "digest") if claims.get("digest") is not None else None
     if not read.BOUND_PARTS.issuperset(bound) or bool(bound) != (digest is not None):
@@ -176,6 +181,7 @@ def _call(claims: read.Members) -> Call:
         bound=cast("tuple[BoundPart, ...]", bound),
         digest=digest,
         single_use=read.flag(claims, "single_use"),
+        authorization_details=read.objects(rich, "authorization_details") or None,
     )
 
 
@@ -194,5 +200,6 @@ def _chain(claims: read.Members) -> tuple[PastActor, ...]:
     )
 
 
-def _evidence(claims: read.Members) -> Evidence:
+def parse_evidence(claims: read.Members) -> Evidence:
+    """A member of `evidence`; raises Malformed."""
     return Evidence(read.text(claims, "tool"), read.count(claims, "seq"), read.digest(claims, "object"), read.seconds(claims, "at"))

@@ -24,7 +24,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from weft.errors import Unavailable
-from weft.identity import Identity, Kind, SVIDSource, WorkloadAPI, operator_identity, workload_identity
+from weft.identity import SVID_DEADLINE_S, Identity, Kind, SVIDSource, WorkloadAPI, operator_identity, workload_identity
 from weft.nkey import KeyPair
 from weft.session import CLIENT_OPTIONS, Connector, Session, checked_server, connect, end
 from weft.spiffeid import SpiffeID
@@ -113,6 +113,16 @@ class Connection:
     def svid(self) -> str:
         """The SVID bound to that key."""
         return self.identity.svid
+
+    async def svid_for(self, audience: str) -> str:
+        """Another SVID of this workload, for a tool that takes SVIDs.  Raises Unavailable."""
+        if isinstance(self._source, KeyPair):
+            raise Unavailable("an operator has no SVID")
+        try:
+            async with asyncio.timeout(SVID_DEADLINE_S + 1):
+                return await self._source(audience)
+        except TimeoutError:
+            raise Unavailable("the Workload API did not answer in time") from None
 
     @property
     def source(self) -> str:

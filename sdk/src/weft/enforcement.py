@@ -13,8 +13,9 @@ from weft.digest import call_digest, call_parts
 from weft.dpop import VerifiedProof, verify_proof
 from weft.errors import GuardReason, ProofRefused, Refused
 from weft.objects import digest_of, extract
-from weft.records import EvidenceRule, Tool
+from weft.records import EvidenceRule, Tool, typ_of
 from weft.revocation import RevocationView
+from weft.svid import BundleKeys, verify_caller
 from weft.token import SKEW_S
 
 
@@ -29,11 +30,12 @@ class Asked:
     body: bytes
     proven_jkt: str | None = None  # thumbprint of the key whose possession the caller proved, where something else has verified it
     proof: str | None = None  # the `DPoP` header
+    svid: str | None = None  # the caller's JWT-SVID, where the tool takes one
 
 
 def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> str | None:
     """Steps 4 to 8; raises Refused.  Returns the digest of what the call is about, where the record tells what that is."""
-    if token.aud != tool.audience:  # 4
+    if token.typ != typ_of(tool.form) or token.aud != tool.audience:  # 4
         raise Refused(GuardReason.AUDIENCE, "another form of token")
     if token.call.tool != tool.name or token.call.workload != tool.workload or token.call.resource != tool.resource:  # 5
         raise Refused(GuardReason.WRONG_TOOL, "the token is for another tool")
@@ -57,6 +59,15 @@ def check_proof(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> V
         return None
     url = tool.endpoint.rstrip("/") + asked.path
     return verify_proof(asked.proof, method=asked.method, url=url, now=now, token=token.raw, jkt=token.jkt)
+
+
+def check_caller(token: VerifiedToken, asked: Asked, tool: Tool, keys: BundleKeys, now: float) -> None:
+    """Step 7 where the tool takes JWT-SVIDs: the caller is the workload and instance that the decision was made for; raises Refused."""
+    if tool.form != "jwt_svid":
+        return
+    caller = verify_caller(asked.svid, keys, audience=tool.resource, now=now)
+    if caller.id != token.act.sub or caller.instance not in (None, token.act.instance):
+        raise Refused(GuardReason.NOT_BOUND, "the SVID is another workload's than the token's")
 
 
 def check_view(token: VerifiedToken, tool: Tool, view: RevocationView, now: float) -> None:

@@ -38,6 +38,7 @@ class GuardReason(StrEnum):
     CLAIM_UNAVAILABLE = "claim_unavailable"
     PROOF_MISSING = "proof_missing"
     PROOF_INVALID = "proof_invalid"
+    SVID_INVALID = "svid_invalid"
     INTERNAL = "internal"
 
 

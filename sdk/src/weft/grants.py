@@ -1,7 +1,8 @@
 """What an agent is granted, or refused, and how a grant travels in the HTTP request that it is for.
 
-The token goes in the `Txn-Token` header (draft-ietf-oauth-transaction-tokens-10 section 1.6); a tool whose record asks for a proof of
-possession gets one in `DPoP` (RFC 9449), by the key that the request was signed with.
+A Transaction Token goes in the `Txn-Token` header (draft-ietf-oauth-transaction-tokens-10 section 1.6), an access token in
+`Authorization` (RFC 6750 section 2.1, RFC 9449 section 7.1), the caller's own JWT-SVID there as well (SPIFFE JWT-SVID section 5.2).  A tool
+whose record asks for a proof of possession gets one in `DPoP` (RFC 9449), by the key that the request was signed with.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ class Grant:
 
     txn: str
     endpoint: str
-    token: str = field(repr=False)
+    token: str | None = field(repr=False)  # none where the tool takes nothing but the caller's own SVID
     expires_at: int
     actions: tuple[str, ...]
     explanation: str
     request_id: str
     proof: str | None = None  # what the tool wants beside the token
     key: KeyPair | None = field(default=None, repr=False, compare=False)  # that the request was signed with, and the token is bound to
+    token_type: str = "N_A"  # as RFC 8693 section 2.2.1: `Bearer` and `DPoP` are access tokens
+    svid_audience: str | None = None  # the tool takes the caller's own JWT-SVID of this audience
+    leaf: bool = False  # nothing follows from it: it is no parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +84,23 @@ class Answer:
         return json.loads(self.body)
 
 
-def headers_of(grant: Grant, method: str, url: str) -> dict[str, str]:
-    """The headers of the one request to that URL; raises Refused where the tool wants what this SDK cannot show."""
-    return {"Txn-Token": grant.token, **_proof(grant, method, url)}
+def headers_of(grant: Grant, method: str, url: str, svid: str | None = None) -> dict[str, str]:
+    """The headers of the one request to that URL; raises Refused where the tool wants what this SDK cannot show.
+
+    `svid` is the caller's own, of the audience that the grant names.
+    """
+    shown = {} if svid is None else {"Authorization": f"Bearer {svid}"}
+    if grant.token is None:
+        return shown
+    if grant.token_type in ("Bearer", "DPoP"):
+        return {"Authorization": f"{grant.token_type} {grant.token}", **_proof(grant, grant.token, method, url)}
+    return {"Txn-Token": grant.token, **shown, **_proof(grant, grant.token, method, url)}
 
 
-def _proof(grant: Grant, method: str, url: str) -> dict[str, str]:
+def _proof(grant: Grant, token: str, method: str, url: str) -> dict[str, str]:
     """The proof of possession that the tool asks for, by the key that the token is bound to; none where it asks for none."""
     if grant.proof is None:
         return {}
     if grant.proof != "dpop" or grant.key is None:
         raise Refused(Refusal("denied", grant.explanation, needs="proof_of_possession"))
-    return {"DPoP": make_proof(grant.key, method, url, grant.token)}
+    return {"DPoP": make_proof(grant.key, method, url, token)}

@@ -33,7 +33,7 @@ from weft.claims import VerifiedToken
 from weft.connection import Connection
 from weft.digest import sha256
 from weft.dpop import VerifiedProof
-from weft.enforcement import Asked, check_call, check_proof, check_view
+from weft.enforcement import Asked, check_call, check_caller, check_proof, check_view
 from weft.errors import GuardReason, Refused, Unavailable, UnknownTokenKey
 from weft.follower import RevocationFollower
 from weft.point import Point
@@ -157,6 +157,7 @@ class Guard:
         now = self._clock()
         about = check_call(token, asked, tool, now)  # 4 to 8
         proof = check_proof(token, asked, tool, now)  # 7
+        check_caller(token, asked, tool, self._attachment.svid_keys if self._attachment is not None else {}, now)
         await self._check_view(token, tool)  # 9
         once = _once(token, tool, proof)
         if once is not None:
@@ -244,7 +245,9 @@ class Guard:
             else:
                 break
         self._attachment = attachment
-        self._verifier = TokenVerifier(attachment.token_keys, issuer=attachment.issuer, audiences=attachment.audiences)
+        self._verifier = TokenVerifier(
+            attachment.token_keys, issuer=attachment.issuer, audiences=attachment.audiences, typs=attachment.typs
+        )
         if self._follower is not None:
             self._follower.catch_up()  # what waited for a key
 

@@ -4,17 +4,22 @@ and schemas/facts.py; members that a guard has no use for are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from weft import reading as read
+from weft.accesstoken import ACCESS_TYP
+from weft.claims import TOKEN_TYP
 from weft.digest import BoundPart
 from weft.errors import Malformed
 from weft.jws import ed25519_key, es256_key
+from weft.svid import BundleKey, BundleKeys, bundle_key
 
+Form = Literal["txn", "resource", "access_token", "jwt_svid"]
+FORMS = ("txn", "resource", "access_token", "jwt_svid")
 BUDGETS_S = (3, 30)  # how old the view may be: for tools that act, and for tools that only read
 
 
@@ -37,6 +42,7 @@ class Tool:
     resource: str
     actions: frozenset[str]
     bind: frozenset[BoundPart]
+    form: Form
     audience: str  # the trust domain, or the resource where the record asks for tokens of that form
     single_use: bool
     proof: Literal["dpop"] | None
@@ -55,6 +61,17 @@ class Attachment:
     revocation_keys: dict[str, bytes]
     issuer: str
     audiences: frozenset[str]
+    svid_keys: BundleKeys
+
+    @property
+    def typs(self) -> frozenset[str]:
+        """The `typ` of every token that one of the tools takes."""
+        return frozenset(typ_of(tool.form) for tool in self.tools.values())
+
+
+def typ_of(form: Form) -> str:
+    """The `typ` of the token that a tool of that form takes."""
+    return ACCESS_TYP if form == "access_token" else TOKEN_TYP
 
 
 def parse_attachment(data: Mapping[str, Any]) -> Attachment:
@@ -68,7 +85,15 @@ def parse_attachment(data: Mapping[str, Any]) -> Attachment:
         revocation_keys={read.text(key, "kid"): ed25519_key(read.obj(key, "jwk")) for key in keys if key.get("purpose") == "revocation"},
         issuer=read.text(data, "issuer"),
         audiences=frozenset(tool.audience for tool in tools.values()),
+        svid_keys={(read.text(key, "trust_domain"), read.text(key, "kid")): known for key, known in _bundle(keys)},
     )
+
+
+def _bundle(keys: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], BundleKey]]:
+    for key in keys:
+        known = bundle_key(read.obj(key, "jwk")) if key.get("purpose") == "svid" else None
+        if known is not None:
+            yield key, known
 
 
 def _tool(record: Mapping[str, Any], trust_domain: str) -> Tool:
@@ -77,7 +102,8 @@ def _tool(record: Mapping[str, Any], trust_domain: str) -> Tool:
     fields = read.obj(record, "object_fields") if "object_fields" in record else {}
     proof = record.get("proof")
     if (
-        form not in ("txn", "resource")
+        form not in FORMS
+        or record.get("revocation", "guard") != "guard"
         or proof not in (None, "dpop")
         or staleness_s not in BUDGETS_S
         or not read.BOUND_PARTS.issuperset(bind)
@@ -90,7 +116,8 @@ def _tool(record: Mapping[str, Any], trust_domain: str) -> Tool:
         resource=resource,
         actions=frozenset(read.texts(record, "actions")),
         bind=cast("frozenset[BoundPart]", frozenset(bind)),
-        audience=trust_domain if form == "txn" else resource,
+        form=form,
+        audience=trust_domain if form in ("txn", "jwt_svid") else resource,
         single_use=read.flag(record, "single_use"),
         proof=proof,
         evidence=tuple(_rule(item) for item in read.objects(record, "evidence")),

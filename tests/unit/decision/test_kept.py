@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.decision import DecisionInput
+from schemas.token import AuthorizationDetail
 from tests.support import world
 from tests.support.facts import put
 from workers.common.decision import decide
@@ -23,7 +24,8 @@ def test_every_field_of_a_request_is_asked_about_or_known_to_be_unread() -> None
         "request_id": "another", "request_digest": "B" * 43, "intent": "B" * 43, "revocations": 99,
         "tool": "another", "actions": ("another",), "purpose": "another", "call": None, "ttl_s": 7, "user": world.request("refund").user,
         "caller": asked.caller.model_copy(update={"instance": "i" + "c" * 26}),
-        "environment": {"another": "one"}, "evidence_read": False, "views_fresh": False,
+        "authorization_details": (AuthorizationDetail(type="t"),), "environment": {"another": "one"},
+        "evidence_read": False, "views_fresh": False,
     }  # fmt: skip
     unkept = {"parent", "evidence", "evidence_wanted"}
     assert {*other, *unkept, "now"} == set(DecisionInput.model_fields)

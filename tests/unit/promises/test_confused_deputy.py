@@ -260,6 +260,19 @@ async def a_leaf_as_a_parent(town: Town) -> Attack:
     return town.search, {"parent": (await town.delegated()).token, "as_sub": RESEARCHER, **SEARCHING}
 
 
+async def an_access_token_as_a_parent(town: Town) -> Attack:
+    tool = town.hot.table.tool("search-agent")
+    town.hot.put(tool.model_copy(update={"token_form": "access_token"}))
+    return town.search, {"parent": (await town.delegated()).token, "as_sub": RESEARCHER, **SEARCHING}
+
+
+async def an_access_token_of_ours_as_a_persons_token(town: Town) -> Attack:
+    """`typ` at+jwt, `client_id` the agent itself: but its issuer names no people."""
+    town.hot.put(town.hot.table.tool("web-search").model_copy(update={"token_form": "access_token"}))
+    held = await town.grant(town.researcher, **SEARCHING)
+    return town.researcher, {"user": held.token, **SEARCHING}
+
+
 async def a_persons_token_as_a_parent(town: Town) -> Attack:
     return town.advisor, {"parent": town.user(), **FRAUD}
 
@@ -354,6 +367,8 @@ BOTH = {  # why an honest gateway refuses it, and why the broker does where the 
     a_healthy_agent_for_a_quarantined_one: Deny.QUARANTINED,
     a_revoked_parent: Deny.PARENT_REVOKED,
     a_leaf_as_a_parent: Deny.PARENT_INVALID,
+    an_access_token_as_a_parent: Deny.PARENT_INVALID,
+    an_access_token_of_ours_as_a_persons_token: Deny.USER_TOKEN_INVALID,
     a_persons_token_as_a_parent: Deny.PARENT_INVALID,
     a_parent_as_a_persons_token: Deny.USER_TOKEN_INVALID,
     an_agent_that_may_not_hand_on_a_step: Deny.OUT_OF_CHARTER,

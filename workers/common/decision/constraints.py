@@ -11,7 +11,7 @@ MAX_EVIDENCE = 8  # that a token carries, the newest first
 
 
 def constraints(draft: Draft) -> Said:
-    """Numbered: 1. environment; 2. life; 3. what the token must bind; 4. who acted before; 5. contained; 6. evidence."""
+    """Numbered: 1. environment; 2. life; 3. what the token must bind; 4. who acted before; 5. contained; 6. details; 7. evidence."""
     tool, asked = draft.tool, draft.input
     # 1.
     if not (_within(asked.environment, draft.agent.charter.environment) and _within(asked.environment, tool.environment)):
@@ -30,16 +30,30 @@ def constraints(draft: Draft) -> Said:
     # 5.
     if tool.uncontained == "refuse" and draft.facts.uncontained_of(tool.workload):
         return Stop(DenyReason.TOOL_UNCONTAINED, "a point of it has not applied a revocation")
-    return _evidence(draft)
+    # 6.
+    return _details(draft) or _evidence(draft)
 
 
 def _evidence(draft: Draft) -> Said:
-    # 6. At the gateway nothing was read yet; the broker asks again.
+    # 7. At the gateway nothing was read yet; the broker asks again.
     tool, asked = draft.tool, draft.input
     if not asked.evidence_read and asked.evidence_wanted:
         return f"{draft.ttl_s} s; the evidence is the broker's to read"
     shown = all(_shown(draft, rule) for rule in tool.evidence)
     return f"{draft.ttl_s} s" if shown else Stop(DenyReason.EVIDENCE_MISSING)
+
+
+def _details(draft: Draft) -> Stop | None:
+    """RFC 9396 section 5: each of a type that tool, charter and transaction know, for actions and places of this very call."""
+    parent = draft.input.parent
+    begun = None if parent is None else {detail.get("type") for detail in parent.ceiling.authorization_details}
+    types = set(draft.tool.authorization_details) & set(draft.agent.charter.authorization_details)
+    for detail in draft.input.authorization_details or ():
+        if detail.type not in types or (begun is not None and detail.type not in begun):
+            return Stop(DenyReason.DETAILS_NOT_ALLOWED, "a type that tool, charter or transaction does not name")
+        if not set(detail.actions) <= set(draft.actions) or not set(detail.locations) <= {draft.tool.resource}:
+            return Stop(DenyReason.DETAILS_NOT_ALLOWED, "actions or locations beyond this call")
+    return None
 
 
 def evidence_of(draft: Draft) -> tuple[Evidence, ...]:

@@ -29,6 +29,8 @@ def grant_of(draft: Draft) -> Grant:
         bound=tool.bind,
         single_use=tool.single_use,
         proof=tool.proof,
+        revocation=None if tool.revocation == "guard" else tool.revocation,
+        authorization_details=draft.input.authorization_details,
         evidence=evidence_of(draft),
         sub=draft.sub,
         agentic_ctx=_agentic_context(draft),

@@ -35,6 +35,7 @@ def question(asked: DecisionInput) -> Hashable | None:
         asked.purpose,
         asked.call is None,
         asked.ttl_s,
+        asked.authorization_details,
         asked.user,
         asked.evidence_read,
         asked.views_fresh,
