@@ -67,6 +67,9 @@ class Settings(BaseModel):
     edge_key: Path | None = None
     outbound_private: tuple[str, ...] = ()  # networks (CIDR) that HTTP requests may reach though they are not global; empty in production
     outbound_ca: Path | None = None  # PEM of authorities trusted for outgoing HTTPS besides the machine's own
+    ssf_issuer: str | None = None  # `iss` of the signals we send, and where their receivers find the API; none: `issuer`
+    ssf_default_subjects: Literal["ALL", "NONE"] = "ALL"  # whom a new stream tells of before its receiver adds or removes anyone
+    ssf_min_verification_interval_s: int = Field(default=5, ge=0, le=86_400)
     workload_api: Path | None = None  # the development issuer's socket
 
     @model_validator(mode="after")
@@ -82,11 +85,19 @@ class Settings(BaseModel):
             raise ValueError("edge_cert and edge_key come together")
         if (self.nats_cert is None) != (self.nats_key is None):
             raise ValueError("nats_cert and nats_key come together")
+        base = urlsplit(self.ssf_base)
+        if base.scheme != "https" or not base.hostname or base.query or base.fragment or "?" in self.ssf_base or "#" in self.ssf_base:
+            raise ValueError("ssf_issuer: an https URL without query and fragment")
         for network in self.outbound_private:
             ip_network(network)
         if self.edge_cert is None and not loopback(self.edge_host):
             raise ValueError("edge_host: a certificate is required unless it is loopback")
         return self
+
+    @property
+    def ssf_base(self) -> str:
+        """`iss` of the signals we send."""
+        return self.issuer if self.ssf_issuer is None else self.ssf_issuer
 
     @property
     def creds(self) -> Path:

@@ -6,13 +6,15 @@ A deleted thing is a fact whose `body` is absent.  Patterns in bounds and charte
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
 from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.detections import DetectionRule
+from schemas.events.ssf import StreamStatus
+from schemas.subject_ids import SubjectID
 from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, TokenForm
 
 FACT = "org.weft.fact.v1"
@@ -35,6 +37,7 @@ class Kind(StrEnum):
     DETECTION = "detection"
     CLIENT = "client"
     POINT = "point"
+    STREAM = "stream"
 
 
 Patterns = tuple[str, ...]
@@ -259,7 +262,7 @@ class UserIssuer(Wire):
     aud: str  # this fabric, as the issuer names it
 
 
-KeyPurpose = Literal["tokens", "revocation", "signals", "svid", "checkpoint"]
+KeyPurpose = Literal["tokens", "revocation", "signals", "signals-rs256", "svid", "checkpoint"]
 
 
 class Key(Wire):
@@ -298,6 +301,7 @@ class Client(Wire):
     txn_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = DEFAULT_TTL_S
     replacements: Annotated[int, Field(ge=0, le=MAX_HOPS)] = 2  # how often its transaction tokens may be replaced
     dpop_required: bool = False  # `dpop_bound_access_tokens`, RFC 9449 section 5.2
+    hears: tuple[SpiffeIDText, ...] = ()  # namespaces of whose agents (and, with the trust domain itself, people) its streams may tell
     document: Digest | None = None  # SHA-256 of the metadata document that was accepted, of a client_id that is a URL
     state: State = "active"
 
@@ -343,6 +347,41 @@ class Detection(DetectionRule):
     kind: Literal[Kind.DETECTION] = Kind.DETECTION
 
 
+PUSH: Final = "urn:ietf:rfc:8935"
+POLL: Final = "urn:ietf:rfc:8936"
+
+
+class PushDelivery(Wire):
+    """Where SETs are pushed to.  `authorization` is sealed under a key that only `signals` holds: FACTS keeps everything for ever."""
+
+    method: Literal["urn:ietf:rfc:8935"] = PUSH
+    endpoint_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
+    authorization: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=8192)] | None = None
+
+
+class PollDelivery(Wire):
+    """The receiver fetches them itself."""
+
+    method: Literal["urn:ietf:rfc:8936"] = POLL
+
+
+class EventStream(Wire):
+    """A receiver's stream of our signals, SSF 1.0 section 8.1.1.  Key: `stream_id`.  `signals` alone writes it."""
+
+    kind: Literal[Kind.STREAM] = Kind.STREAM
+    stream_id: Opaque
+    client_id: Annotated[str, StringConstraints(min_length=1, max_length=512)]  # whose it is
+    aud: str
+    events_requested: tuple[str, ...] | None = None  # none: whatever we have
+    delivery: Annotated[PushDelivery | PollDelivery, Field(discriminator="method")]
+    description: FreeText | None = None
+    status: StreamStatus = "enabled"
+    status_reason: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    added: tuple[SubjectID, ...] = ()
+    removed: tuple[SubjectID, ...] = ()
+    created_at: Seconds
+
+
 FactBody = Annotated[
     Agent
     | Tool
@@ -357,7 +396,8 @@ FactBody = Annotated[
     | Key
     | Client
     | Point
-    | Detection,
+    | Detection
+    | EventStream,
     Field(discriminator="kind"),
 ]
 

@@ -23,6 +23,7 @@ APPLIED = "org.weft.record.applied.v1"
 SIGNALLED = "org.weft.record.signalled.v1"
 RESPONDED = "org.weft.record.responded.v1"
 REVOKED = "org.weft.record.revoked.v1"
+TRANSMITTED = "org.weft.record.transmitted.v1"
 COMPLETED = "org.weft.record.completed.v1"
 UNCONTAINED = "org.weft.record.uncontained.v1"
 CANARY = "org.weft.record.canary.v1"
@@ -143,9 +144,21 @@ class Responded(Wire):
     scope: str | None = None
     target: TargetDigest | None = None
     value: str | None = None
+    agent: SpiffeIDText | None = None  # whose instance it is, as far as it was said
     posture_revision: Sequence | None = None
     detail: str | None = None
     receipt: str | None = None  # compact JWS by the signals key
+
+
+class Transmitted(Wire):
+    """What became of a SET of ours: its receiver has it, refused it, or was away for too long."""
+
+    stream_id: str
+    jti: str
+    event: str
+    txn: str | None = None
+    outcome: Literal["delivered", "refused", "abandoned"]
+    err: str | None = None
 
 
 class Revoked(Wire):
@@ -210,6 +223,7 @@ RecordData = (
     | Revoked
     | Completed
     | Uncontained
+    | Transmitted
     | Canary
 )
 BY_TYPE: dict[str, type[Any]] = {
@@ -223,6 +237,7 @@ BY_TYPE: dict[str, type[Any]] = {
     APPLIED: Applied,
     SIGNALLED: Signalled,
     RESPONDED: Responded,
+    TRANSMITTED: Transmitted,
     REVOKED: Revoked,
     COMPLETED: Completed,
     UNCONTAINED: Uncontained,

@@ -204,6 +204,11 @@ def parse_subject(said: object) -> AnySubject:
     return SubjectHolder.model_validate({"subject": said}, strict=False).subject
 
 
+def complex_of(**members: Simple) -> ComplexSubject:
+    """A complex subject of these members."""
+    return ComplexSubject.model_validate({"format": "complex", **members})
+
+
 def matches(added: AnySubject, of_event: AnySubject) -> bool:
     """Whether an event about `of_event` belongs to a stream that `added` was added to.  SSF 1.0 section 8.1.3.1.
 

@@ -31,7 +31,11 @@ FACT_KINDS_OF_REGISTRY = (
     "detection",
     "client",
 )
-DURABLES = {"SIGNALS": ("signals",), "FACTS": ("revocation",)}  # stream to its durable consumers
+DURABLES = {
+    "SIGNALS": ("signals",),
+    "FACTS": ("revocation",),
+    "RECORD": ("tell-responses", "tell-revocations"),
+}  # stream to its durable consumers
 _API = "$JS.API"
 DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"
 
@@ -145,6 +149,15 @@ def _records(source: str) -> tuple[str, ...]:
     return (own, f"{_API}.DIRECT.GET.RECORD.{own}")
 
 
+_OUTGOING = (  # queues of SETs: a consumer for every stream that is pushed, removed with it
+    *_direct_get("OUTGOING"),
+    f"{_API}.CONSUMER.CREATE.OUTGOING.*.{s.OUTGOING.filter}",
+    *(f"{_API}.CONSUMER.{verb}.OUTGOING.*" for verb in ("INFO", "DELETE", "MSG.NEXT")),
+    f"{_API}.STREAM.PURGE.OUTGOING",
+    "$JS.ACK.OUTGOING.>",
+)
+
+
 def _worker(name: str, *, publish: Iterable[str], subscribe: Iterable[str] = (), record: bool = True) -> Credential:
     """A worker in FABRIC: its own rights, both views, its inbox, its health; `record`: events of its own in RECORD."""
     return Credential(
@@ -177,7 +190,7 @@ _CUTTER = Permissions(
     ),
 )
 _EDGE = Permissions(
-    publish=(s.EDGE_KEYS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
+    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
     subscribe=(s.FETCH.filter, f"{s.worker_inbox('edge')}.>"),
     respond=True,
 )
@@ -199,6 +212,13 @@ CREDENTIALS: dict[str, Credential] = {
                 s.SIGNAL.filter,
                 s.FETCH.filter,
                 s.FACT.at("posture") + ".>",
+                s.FACT.at("stream") + ".>",
+                s.OUTGOING.filter,
+                s.DEAD.filter,
+                *_OUTGOING,
+                *(
+                    right for durable in DURABLES["RECORD"] for right in _pull("RECORD", durable)
+                ),  # what was done about signals and revoked, and nothing else of RECORD
                 s.ORDER.filter,
                 s.CUT.filter,
                 *_pull("SIGNALS", "signals"),
@@ -206,7 +226,14 @@ CREDENTIALS: dict[str, Credential] = {
                 *_direct_get("RECORD"),  # whether an instance is who a signal says; what detections look at
                 *_stream_info("RECORD"),
             ),
-            subscribe=(s.SET.filter, "weft.command.signals.>", s.NOTICE.filter, s.PUSH_RECORD.filter),
+            subscribe=(
+                s.SET.filter,
+                "weft.command.signals.>",
+                s.NOTICE.filter,
+                s.PUSH_RECORD.filter,
+                s.EDGE_SSF.filter,
+                s.PUSH_OUTGOING.filter,
+            ),
         ),
         _worker(
             "revocation",
@@ -283,6 +310,7 @@ EXPORTS: tuple[Export, ...] = (
     Export("weft.query.>", "service", ("OPERATORS",)),
     Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
     Export(s.EDGE_KEYS.filter, "service", ("EDGE",)),
+    Export(s.EDGE_SSF.filter, "service", ("EDGE",)),
     Export(s.FETCH.filter, "service", ("FABRIC",), by="EDGE"),
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
     Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),

@@ -17,6 +17,7 @@ from schemas.facts import (
     Agent,
     Client,
     Detection,
+    EventStream,
     Fact,
     FactBody,
     Key,
@@ -62,6 +63,8 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
             return sha256(body.client_id)
         case Point():
             return body.name
+        case EventStream():
+            return body.stream_id
         case never:
             assert_never(never)
 

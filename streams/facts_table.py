@@ -19,6 +19,7 @@ from schemas.facts import (
     Bounds,
     Client,
     Detection,
+    EventStream,
     Fact,
     Key,
     KeyPurpose,
@@ -58,7 +59,8 @@ BodyT = TypeVar(
     | Key
     | Client
     | Point
-    | Detection,
+    | Detection
+    | EventStream,
 )
 
 
@@ -268,6 +270,16 @@ class FactsTable:
     def uncontained_of(self, workload: str) -> tuple[str, ...]:
         """The names of those of this workload; by their name alone, so that one that cannot be read counts."""
         return tuple(name for name in sorted(self._uncontained) if _workload(name) == workload)
+
+    # --- receivers' streams -----------------------------------------------------------------------------------------------------
+
+    def stream(self, stream_id: str) -> EventStream | None:
+        """One receiver's stream of our signals."""
+        return self._body(Kind.STREAM, stream_id, EventStream)
+
+    def streams(self) -> tuple[EventStream, ...]:
+        """All of them, by id."""
+        return self._bodies(Kind.STREAM, EventStream)
 
     # --- policies and postures ------------------------------------------------------------------------------------------------
 

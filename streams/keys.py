@@ -1,7 +1,8 @@
 """The fabric's own signing keys: one per purpose and holder, as files only their owner reads.  RFC 7518 section 6.2, RFC 8037, RFC 7638.
 
 `tokens`, `signals` and `svid` are ECDSA P-256 keys (ES256), `revocation` is an Ed25519 key (EdDSA): its entries are many and short,
-and every point verifies each.  The file is PKCS#8 PEM, mode 0600.  Which worker may load which purpose is its `app.py`'s to keep.
+and every point verifies each.  `signals-rs256` is an RSA key (RS256), for streams whose receivers follow the CAEP Interoperability
+Profile.  The file is PKCS#8 PEM, mode 0600.  Which worker may load which purpose is its `app.py`'s to keep.
 """
 
 from __future__ import annotations
@@ -13,17 +14,26 @@ from typing import Any, Literal
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePrivateKey, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key as generate_rsa_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
-from jwt.algorithms import ECAlgorithm, OKPAlgorithm
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from weft.digest import canonical, sha256
 
 from config.settings import Settings
 from streams.secretfile import read_secret, write_secret
 
-Purpose = Literal["tokens", "signals", "svid", "revocation"]
-PURPOSES: tuple[Purpose, ...] = ("tokens", "signals", "svid", "revocation")
+Purpose = Literal["tokens", "signals", "signals-rs256", "svid", "revocation"]
+PURPOSES: tuple[Purpose, ...] = ("tokens", "signals", "signals-rs256", "svid", "revocation")
+RSA_BITS = 2048  # the least that RFC 7518 section 3.3 and the profile allow; verifying and signing are quick with it
 _ED25519: tuple[Purpose, ...] = ("revocation",)
-_THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x")}  # RFC 7638 section 3.2, RFC 8037 section 2
+_RSA: tuple[Purpose, ...] = ("signals-rs256",)
+_THUMBPRINT_MEMBERS = {  # RFC 7638 section 3.2, RFC 8037 section 2
+    "EC": ("crv", "kty", "x", "y"),
+    "OKP": ("crv", "kty", "x"),
+    "RSA": ("e", "kty", "n"),
+}
+PrivateKey = EllipticCurvePrivateKey | Ed25519PrivateKey | RSAPrivateKey
 
 
 class WrongKey(Exception):
@@ -34,10 +44,10 @@ class WrongKey(Exception):
 class SigningKey:
     """A private key, and what of it may be told."""
 
-    private: EllipticCurvePrivateKey | Ed25519PrivateKey = field(repr=False)
+    private: PrivateKey = field(repr=False)
     kid: str  # RFC 7638 thumbprint
     jwk: dict[str, Any]  # public, RFC 7517
-    alg: Literal["ES256", "EdDSA"]
+    alg: Literal["ES256", "EdDSA", "RS256"]
 
 
 def load_or_create(settings: Settings, purpose: Purpose) -> SigningKey:
@@ -50,20 +60,33 @@ def load_or_create(settings: Settings, purpose: Purpose) -> SigningKey:
     return _signing_key(private, purpose)
 
 
-def _create(purpose: Purpose, path: Path) -> EllipticCurvePrivateKey | Ed25519PrivateKey:
-    private = Ed25519PrivateKey.generate() if purpose in _ED25519 else generate_private_key(SECP256R1())
+def _create(purpose: Purpose, path: Path) -> PrivateKey:
+    private = _generate(purpose)
     write_secret(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return private
 
 
+def _generate(purpose: Purpose) -> PrivateKey:
+    if purpose in _ED25519:
+        return Ed25519PrivateKey.generate()
+    return generate_rsa_key(65537, RSA_BITS) if purpose in _RSA else generate_private_key(SECP256R1())
+
+
 def _signing_key(private: object, purpose: Purpose) -> SigningKey:
     if purpose in _ED25519 and isinstance(private, Ed25519PrivateKey):
-        jwk, alg = json.loads(OKPAlgorithm.to_jwk(private.public_key())), "EdDSA"
-        return SigningKey(private, thumbprint(jwk), {**jwk, "alg": alg, "use": "sig", "kid": thumbprint(jwk)}, "EdDSA")
-    if purpose not in _ED25519 and isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1):
-        jwk, alg = json.loads(ECAlgorithm.to_jwk(private.public_key())), "ES256"
-        return SigningKey(private, thumbprint(jwk), {**jwk, "alg": alg, "use": "sig", "kid": thumbprint(jwk)}, "ES256")
+        return _told(private, json.loads(OKPAlgorithm.to_jwk(private.public_key())), "EdDSA")
+    if purpose in _RSA and isinstance(private, RSAPrivateKey) and private.key_size >= RSA_BITS:
+        return _told(private, json.loads(RSAAlgorithm.to_jwk(private.public_key())), "RS256")
+    is_p256 = isinstance(private, EllipticCurvePrivateKey) and isinstance(private.curve, SECP256R1)
+    if purpose not in (*_ED25519, *_RSA) and isinstance(private, EllipticCurvePrivateKey) and is_p256:
+        return _told(private, json.loads(ECAlgorithm.to_jwk(private.public_key())), "ES256")
     raise WrongKey(f"not a key for {purpose}")
+
+
+def _told(private: PrivateKey, jwk: dict[str, Any], alg: Literal["ES256", "EdDSA", "RS256"]) -> SigningKey:
+    jwk.pop("key_ops", None)  # `use` says it (RFC 7517 section 4.3: not both)
+    kid = thumbprint(jwk)
+    return SigningKey(private, kid, {**jwk, "alg": alg, "use": "sig", "kid": kid}, alg)
 
 
 def thumbprint(jwk: dict[str, Any]) -> str:

@@ -55,11 +55,13 @@ APPLY = Subject("weft.command.registry.apply")
 REVOKE = Subject("weft.command.signals.revoke")
 SWEEP = Subject("weft.command.signals.sweep")
 LIFT = Subject("weft.command.signals.lift")
+STREAMS = Subject("weft.command.signals.streams")  # the transmitter's streams, dead letters, an event to send
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 
 # --- the edge (account EDGE) ---------------------------------------------------------------------------------------------------
 EDGE_KEYS = Subject("weft.edge.keys", open=False)
+EDGE_SSF = Subject("weft.edge.ssf", open=False)  # a receiver's HTTP request to the transmitter
 FETCH = Subject("weft.edge.fetch", open=False)  # an HTTP request that a worker has the edge make
 
 # --- between workers (account FABRIC) ------------------------------------------------------------------------------------------
@@ -74,6 +76,8 @@ SIGNAL = Subject("weft.signal")  # .at(digest of iss)
 REVOCATION_ENTRY = Subject("weft.revocation.entry", open=False)
 REVOCATION_BEACON = Subject("weft.revocation.beacon", open=False)
 REVOCATION = Subject("weft.revocation")
+OUTGOING = Subject("weft.outgoing")  # .at(stream_id, "event" or "notice", jti): a SET that its receiver has not acknowledged
+DEAD = Subject("weft.dead")  # .at(stream_id, jti): a SET that its receiver refused, or was not there for
 RECORD = Subject("weft.record")  # .at(worker, what, who)
 CLAIMED = Subject("weft.claimed")  # .at(digest of tool and jti)
 
@@ -81,6 +85,7 @@ CLAIMED = Subject("weft.claimed")  # .at(digest of tool and jti)
 PUSH_FACT = Subject("weft.push.fact")
 PUSH_REVOCATION = Subject("weft.push.revocation")
 PUSH_RECORD = Subject("weft.push.record")
+PUSH_OUTGOING = Subject("weft.push.outgoing")  # headers alone: there is something to fetch
 PUSH_TOOL = Subject("weft.push.tool")  # .at(digest of the tool's name): its record changed; attach again
 
 

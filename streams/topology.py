@@ -1,4 +1,4 @@
-"""The five streams and their durable consumers.  Applied at start with the `topology` credential; workers only bind.
+"""The streams and their durable consumers.  Applied at start with the `topology` credential; workers only bind.
 
 Idempotent.  Limits may be changed by a later version; what decides whether the stream can be believed (where it is stored, what it
 captures, what can be deleted, what is republished) may not: a stream that differs there is refused, never rewritten.
@@ -35,6 +35,8 @@ LEADER_DEADLINE_S = 30.0
 LEADER_RETRY_S = 0.2
 RECORD_MAX_BYTES = 8_589_934_592
 CLAIMS_MAX_AGE_S = 900
+OUTGOING_MAX_AGE_S = 2_592_000  # a receiver that is away for thirty days has missed what was said
+OUTGOING_MAX_BYTES = 1_073_741_824
 _IMMUTABLE = (
     "subjects",
     "retention",
@@ -100,23 +102,32 @@ def stream_configs(replicas: int, *, record_max_bytes: int = RECORD_MAX_BYTES) -
             max_msgs_per_subject=1,
             discard_new_per_subject=True,
         ),
+        _stream(
+            "OUTGOING",
+            replicas,
+            s.OUTGOING.filter,
+            s.DEAD.filter,
+            republish=RePublish(src=s.OUTGOING.filter, dest=s.PUSH_OUTGOING.filter, headers_only=True),
+            retention=RetentionPolicy.WORK_QUEUE,
+            deny_purge=False,  # what a poll acknowledges is removed by its subject
+            max_age=OUTGOING_MAX_AGE_S,
+            max_bytes=OUTGOING_MAX_BYTES,
+        ),
     )
 
 
-def _stream(name: str, replicas: int, subjects: str, **more: Any) -> StreamConfig:
-    return StreamConfig(
-        name=name,
-        subjects=[subjects],
-        retention=RetentionPolicy.LIMITS,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        num_replicas=replicas,
-        duplicate_window=DUPLICATE_WINDOW_S,
-        allow_direct=True,
-        deny_delete=True,
-        deny_purge=True,
-        **more,
-    )
+def _stream(name: str, replicas: int, *subjects: str, **more: Any) -> StreamConfig:
+    common = {
+        "retention": RetentionPolicy.LIMITS,
+        "storage": StorageType.FILE,
+        "discard": DiscardPolicy.NEW,
+        "num_replicas": replicas,
+        "duplicate_window": DUPLICATE_WINDOW_S,
+        "allow_direct": True,
+        "deny_delete": True,
+        "deny_purge": True,
+    }
+    return StreamConfig(name=name, subjects=list(subjects), **{**common, **more})
 
 
 def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
@@ -124,14 +135,23 @@ def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
     return {
         ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=256),
         ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
+        ("RECORD", "tell-responses"): _told("tell-responses", s.RECORD.at("signals", "responded")),
+        ("RECORD", "tell-revocations"): _told("tell-revocations", s.RECORD.at("revocation", "revoked")),
     }
 
 
-def _durable(name: str, subject: str, *, ack_wait_s: int, max_ack_pending: int) -> ConsumerConfig:
+def _told(name: str, family: str) -> ConsumerConfig:
+    """Receivers of our signals are told what happens from now on."""
+    return _durable(name, f"{family}.>", ack_wait_s=10, max_ack_pending=64, deliver=DeliverPolicy.NEW)
+
+
+def _durable(
+    name: str, subject: str, *, ack_wait_s: int, max_ack_pending: int, deliver: DeliverPolicy = DeliverPolicy.ALL
+) -> ConsumerConfig:
     return ConsumerConfig(
         name=name,
         durable_name=name,
-        deliver_policy=DeliverPolicy.ALL,
+        deliver_policy=deliver,
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=ack_wait_s,
         max_deliver=-1,

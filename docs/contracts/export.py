@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic.json_schema import models_json_schema
 
-from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation
+from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation, ssf
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams import subjects
@@ -40,6 +40,7 @@ MODULES = (
     "record",
     "revocation",
     "signals",
+    "ssf",
     "subject_ids",
     "token",
 )
@@ -89,6 +90,10 @@ CHANNELS = (
     Channel(
         subjects.SET, "signals", (Said(points.SET_DELIVERED, points.SetDelivery),), (Said(points.SET_ANSWERED, points.SetAnswer), _FAILED)
     ),
+    Channel(subjects.STREAMS, "signals", (Said(ssf.STREAMS, ssf.StreamsCommand),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.EDGE_SSF, "signals", (Said(ssf.ASKED, ssf.Asked),), (Said(ssf.ANSWERED, ssf.Answered), _FAILED)),
+    Channel(subjects.OUTGOING, "signals", (Said(ssf.QUEUED, ssf.Queued),)),
+    Channel(subjects.DEAD, "signals, when somebody sends it again", (Said(ssf.DEAD, ssf.Dead),)),
     Channel(subjects.EDGE_KEYS, "registry", (Said(keys.ASKED, keys.KeysAsked),), (Said(keys.ANSWERED, keys.JWKSet), _FAILED)),
     Channel(subjects.FETCH, "edge", (Said(fetching.FETCH, fetching.Fetch),), (Said(fetching.FETCHED, fetching.Fetched), _FAILED)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),

@@ -148,5 +148,5 @@ def test_the_edge_may_ask_and_nothing_else():
     """
     edge_credential = CREDENTIALS["edge"]
     assert edge_credential.account == "EDGE"
-    assert set(edge_credential.permissions.publish) == {"weft.edge.keys", "weft.set.edge", "weft.health.*"}
+    assert set(edge_credential.permissions.publish) == {"weft.edge.keys", "weft.edge.ssf", "weft.set.edge", "weft.health.*"}
     assert edge_credential.permissions.subscribe == ("weft.edge.fetch", "_INBOX_edge.>")

@@ -24,7 +24,7 @@ from streams.serverconf import Cluster, Node, TLSFiles, render
 from tests.support.fabric import FabricServer, fabric_key, start
 from workers.supervisor.certificates import Authority, Place
 
-STREAMS = ("FACTS", "SIGNALS", "REVOCATIONS", "RECORD", "CLAIMS")
+STREAMS = ("FACTS", "SIGNALS", "REVOCATIONS", "RECORD", "CLAIMS", "OUTGOING")
 
 
 async def _monitor(server: Server, path: str) -> dict[str, Any]:
@@ -63,18 +63,20 @@ async def test_the_server_is_bounded(fabric_server: FabricServer) -> None:
 async def test_streams_are_what_they_must_be(fabric_server: FabricServer) -> None:
     """INVARIANT: no message of a stream is deleted, rolled up, scheduled or pushed out by a newer one.
 
+    OUTGOING is no truth but a queue: what its receiver has is removed from it, and what became of it is on RECORD.
     A KV bucket, `discard: old`, or a stream created by a client library's defaults would break it.
     """
     js = (await fabric_server.worker("topology")).jetstream()
     for stream in STREAMS:
         held = (await js.stream_info(stream)).config
-        assert (held.deny_delete, held.deny_purge) == (True, True), stream
+        assert (held.deny_delete, held.deny_purge) == (True, stream != "OUTGOING"), stream
         assert str(held.discard) == "new", stream
         assert not held.allow_rollup_hdrs, stream
         assert not held.allow_msg_schedules, stream
         assert held.allow_direct, stream
         assert bool(held.allow_msg_ttl) == (stream in ("REVOCATIONS", "CLAIMS")), stream
-        assert bool(held.max_age) == (stream in ("REVOCATIONS", "CLAIMS")), stream
+        assert bool(held.max_age) == (stream in ("REVOCATIONS", "CLAIMS", "OUTGOING")), stream
+        assert str(held.retention) == ("workqueue" if stream == "OUTGOING" else "limits"), stream
     assert {name for name in STREAMS if (await js.stream_info(name)).config.allow_atomic} == {"FACTS", "RECORD"}
 
 

@@ -18,6 +18,7 @@ from schemas.facts import (
     Agent,
     Client,
     Detection,
+    EventStream,
     Key,
     Kind,
     Namespace,
@@ -64,6 +65,9 @@ def _form_of(change: Change) -> Problems:
     if change.kind is Kind.POINT:
         yield invalid(change, "what a point is held to follows from what it acknowledges", DenyReason.NOT_AUTHORIZED)
         return
+    if change.kind is Kind.STREAM:
+        yield invalid(change, "streams are their receivers': see `weft ssf`", DenyReason.NOT_AUTHORIZED)
+        return
     try:
         subject_of(change.kind, change.key)
     except ValueError:
@@ -107,7 +111,7 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_clients.client(change, body, prospect, fabric)
         case Detection() as body:
             return rules_trust.detection(change, body, prospect, fabric)
-        case Posture() | Point() | None:
+        case Posture() | Point() | EventStream() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:
             assert_never(never)

@@ -30,6 +30,7 @@ from workers.signals.receipts import Signer
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
 from workers.signals.restore import Restorer
+from workers.signals.transmitter.service import Subscriptions
 from workers.signals.voice import Risk
 from workers.signals.watch.detect import Finding
 from workers.signals.watch.watcher import Watcher
@@ -44,7 +45,7 @@ class Signals:
     def __init__(self, runtime: Runtime) -> None:
         settings, clock, nc, facts = runtime.settings, runtime.clock, runtime.nc, runtime.facts.table
         self.recorder = Recorder(runtime.publisher)
-        recording = Recording(self.recorder)
+        self.recording = recording = Recording(self.recorder)
         signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
         postures, instances = Postures(nc, runtime.publisher, clock), Instances(nc)
         self.intake = Intake(
@@ -80,8 +81,9 @@ class Signals:
 
 def build(settings: Settings) -> FastStream:
     """The application."""
-    runtime = Runtime("signals", settings, facts=True)
+    runtime = Runtime("signals", settings, facts=True, revocations=True)
     worker: Signals
+    transmitter = Subscriptions(runtime)
 
     async def start() -> None:
         nonlocal worker
@@ -91,8 +93,10 @@ def build(settings: Settings) -> FastStream:
         runtime.facts.on_change(lambda change: worker.watcher.changed() if change.kind is Kind.DETECTION else None)
         runtime.on_reconnected(worker.watcher.reconnected)
         runtime.spawn(worker.watcher.run(), name="watcher")
+        await transmitter.start(worker.recording)
 
     async def stop() -> None:
+        await transmitter.stop()
         await worker.recorder.close()
 
     async def on_set(who: Caller, asked: CloudEvent[SetDelivery]) -> bytes:

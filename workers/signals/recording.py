@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.digest import sha256
 
 from schemas import record
-from schemas.record import Responded, Signalled
+from schemas.record import Responded, Signalled, Transmitted
 from streams.bus import event
 from streams.subjects import RECORD
 from workers.common.recorder import Recorder
@@ -30,3 +30,9 @@ class Recording:
         id_ = f"signals:responded:{sha256(once)}"
         body = event(record.RESPONDED, responded, source=SOURCE, id=id_)
         return await self._recorder.record(RECORD.at("signals", "responded", sha256(responded.iss)), body, id_)
+
+    async def transmitted(self, transmitted: Transmitted) -> int:
+        """What became of a SET of ours."""
+        id_ = f"signals:transmitted:{sha256(f'{transmitted.stream_id}.{transmitted.jti}.{transmitted.outcome}')}"
+        body = event(record.TRANSMITTED, transmitted, source=SOURCE, id=id_)
+        return await self._recorder.record(RECORD.at("signals", "transmitted", transmitted.stream_id), body, id_)

@@ -32,6 +32,10 @@ OTHERS: list[dict[str, Any]] = [
         "kind": "client", "client_id": "console", "owner": "ops", "auth_method": "private_key_jwt", "jwks": {"keys": [JWK]},
         "grant_types": ["client_credentials"], "scopes": ["ssf.*"],
     },
+    {
+        "kind": "stream", "stream_id": "s1", "client_id": "console", "aud": "console", "delivery": {"method": "urn:ietf:rfc:8936"},
+        "removed": [{"format": "email", "email": "ann@example.com"}], "created_at": 1_800_000_000,
+    },
     {"kind": "response", "name": "default", "rules": []},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
@@ -51,6 +55,7 @@ def test_every_kind_is_found_under_its_own_name() -> None:
     assert table.transmitter("https://risk") is not None
     assert table.issuer("https://op") is not None
     assert table.client("console") is not None
+    assert table.stream("s1") == table.streams()[0]
     assert [key.kid for key in table.keys("tokens")] == ["k0", "k1"]
     assert len(table.keys()) == 3
     assert [policy.name for policy in table.policies()] == ["default"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from config.settings import Settings
 from streams.keys import PURPOSES, Purpose, WrongKey, load_or_create, thumbprint
@@ -24,9 +25,11 @@ def test_a_key_is_made_once(settings: Settings, purpose: Purpose) -> None:
     key = load_or_create(settings, purpose)
     again = load_or_create(settings, purpose)
     assert (key.kid, key.jwk) == (again.kid, again.jwk)
-    assert isinstance(key.private, Ed25519PrivateKey if purpose == "revocation" else EllipticCurvePrivateKey)
-    assert key.alg == ("EdDSA" if purpose == "revocation" else "ES256")
-    assert "d" not in key.jwk
+    kinds = {"revocation": (Ed25519PrivateKey, "EdDSA"), "signals-rs256": (RSAPrivateKey, "RS256")}
+    kind, alg = kinds.get(purpose, (EllipticCurvePrivateKey, "ES256"))
+    assert isinstance(key.private, kind)
+    assert key.alg == alg
+    assert not {"d", "p", "q", "dp", "dq", "qi"} & key.jwk.keys()
     path = settings.keys / f"{purpose}.pem"
     assert (stat.S_IMODE(path.stat().st_mode), stat.S_IMODE(path.parent.stat().st_mode)) == (0o600, 0o700)
     assert path.read_text().splitlines()[1] not in repr(key)
