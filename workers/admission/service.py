@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from schemas.reasons import DenyReason
 from streams.operator import AdmissionKeys
 from workers.admission.callout import CalloutRequest, NotARequest, open_request, seal_answer, user_jwt
 from workers.admission.decide import Admit, Fabric, Refuse, decide_admission
 from workers.admission.recording import AdmissionRecord
+from workers.admission.returning import Returning
 from workers.admission.standing import Facts, lost_connection
 from workers.common import log
 from workers.common.clock import Clock
@@ -44,6 +46,7 @@ class Callout:
         self._views = views
         self._record = record
         self._clock = clock
+        self._returning = Returning()
 
     async def answer(self, sealed: bytes, server_xkey: str) -> bytes | None:
         """The sealed answer; none for what is not a server's request."""
@@ -63,10 +66,12 @@ class Callout:
     async def _admit(self, request: CalloutRequest) -> str | None:
         """The JWT of the connection, or none.  Raises RecordUnavailable.
 
-        1. Decide.  2. Record.  3. While that was being committed the standing may have been lost, and a cut has perhaps looked for this
-        connection in vain.
+        1. Decide, and whether this name comes too often.  2. Record.  3. While that was being committed the standing may have been lost,
+        and a cut has perhaps looked for this connection in vain.
         """
         decision = self._decide(request)  # 1
+        if isinstance(decision, Admit) and not self._returning.allow(decision.name, self._clock.now()):
+            decision = Refuse(decision.kind, DenyReason.RATE_LIMITED, "it connects too often", id=decision.id)
         if isinstance(decision, Refuse):
             await self._refuse(request, decision)
             return None
