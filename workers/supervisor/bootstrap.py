@@ -103,11 +103,15 @@ def _keys(settings: Settings) -> Iterator[Key]:
 
 
 def _own_voices(settings: Settings, root: str) -> Iterator[Transmitter]:
-    """The fabric's guards and detections may speak about its own agents; a guard sees one tool's calls and may have little done."""
+    """The fabric's guards and detections may speak about its own agents.
+
+    What guards say is worth `low` until an operator thinks better of it: whoever has got hold of a token can have it refused somewhere, and
+    its agent would pay for that.
+    """
     key = load_or_create(settings, "signals")
     jwks = {"keys": [{**key.jwk, "kid": key.kid}]}
     guards = TransmitterCeiling(namespaces=(root,), strongest="step_up")
-    yield Transmitter(iss=POINTS, aud=settings.issuer, jwks=jwks, trust={"*": "medium"}, ceiling=guards)
+    yield Transmitter(iss=POINTS, aud=settings.issuer, jwks=jwks, trust={"*": "low"}, ceiling=guards)
     detections = TransmitterCeiling(namespaces=(root,), strongest="quarantine")
     yield Transmitter(iss=DETECTIONS, aud=settings.issuer, jwks=jwks, trust={"*": "high"}, ceiling=detections)
 
