@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from schemas.authservers import Obtain, ObtainBy, ServerAuth, ServerURL
 from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.detections import DetectionRule
@@ -36,6 +37,7 @@ class Kind(StrEnum):
     KEY = "key"
     DETECTION = "detection"
     CLIENT = "client"
+    AUTHORIZATION_SERVER = "authserver"
     POINT = "point"
     STREAM = "stream"
 
@@ -119,6 +121,7 @@ class Tool(Wire):
     actions: tuple[Code, ...]
     purposes: tuple[Code, ...]
     bind: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
+    obtain: Obtain | None = None  # what it takes is issued by another authorization server, to the broker
     token_form: TokenForm = "txn"  # aud of the first: the trust domain; of all others: the tool's resource, and they are leaves
     revocation: Literal["guard", "introspection"] = "guard"  # how the tool learns of one; the second is RFC 7662, for an `access_token`
     authorization_details: tuple[Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")], ...] = ()  # RFC 9396 types it understands
@@ -306,6 +309,29 @@ class Client(Wire):
     state: State = "active"
 
 
+class AuthorizationServer(Wire):
+    """An authorization server that is not ours, which the broker may ask for tokens.  Key: the name.
+
+    Without a token endpoint both endpoints are read from its metadata (RFC 8414), which must name this very issuer.
+    """
+
+    kind: Literal[Kind.AUTHORIZATION_SERVER] = Kind.AUTHORIZATION_SERVER
+    name: Name
+    owner: str
+    issuer: ServerURL
+    token_endpoint: ServerURL | None = None
+    revocation_endpoint: ServerURL | None = None  # RFC 7009
+    client_id: ClientID
+    auth: ServerAuth = "private_key_jwt"
+    certificate: Name | None = None  # of tls_client_auth
+    grants: tuple[ObtainBy, ...]
+    resources: tuple[Resource, ...]  # RFC 8707: what may be asked for
+    scopes: Patterns = ()  # the most that may be asked for
+    subject: Literal["pairwise", "same"] = "pairwise"  # what it is told of persons and agents: names of its own, or ours
+    revocable: bool = False  # its resource servers heed a revocation: otherwise none of its tokens reaches an agent
+    state: State = "active"
+
+
 class Point(Wire):
     """An enforcement point that is not contained: past its budget it speaks, and has not applied entry `n`, or was seen to accept what
     that entry revoked.  Key: its name.  Deleted once it has answered, or fell silent past its budget and so refuses by itself.
@@ -395,6 +421,7 @@ FactBody = Annotated[
     | UserIssuer
     | Key
     | Client
+    | AuthorizationServer
     | Point
     | Detection
     | EventStream,

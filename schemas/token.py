@@ -20,7 +20,7 @@ SKEW_S = 5
 MAX_TOKEN_BYTES = 4096
 MAX_HOPS = 8
 MAX_DETAILS = 4
-TokenForm = Literal["txn", "resource", "access_token", "jwt_svid"]  # what a tool takes; docs/tokens.md says which when
+TokenForm = Literal["txn", "resource", "access_token", "jwt_svid", "external"]  # what a tool takes; docs/tokens.md says which when
 
 
 class AuthorizationDetail(Wire):

@@ -30,6 +30,7 @@ FACT_KINDS_OF_REGISTRY = (
     "key",
     "detection",
     "client",
+    "authserver",
 )
 DURABLES = {
     "SIGNALS": ("signals",),

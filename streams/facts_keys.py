@@ -15,6 +15,7 @@ from schemas.envelope import CloudEvent
 from schemas.facts import (
     FACT,
     Agent,
+    AuthorizationServer,
     Client,
     Detection,
     EventStream,
@@ -47,7 +48,7 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
             return SpiffeID.parse(body.id).subject
         case Namespace():
             return SpiffeID.parse(body.prefix).subject
-        case Tool() | Policy() | ResponsePolicy() | Detection():
+        case Tool() | Policy() | ResponsePolicy() | Detection() | AuthorizationServer():
             return body.name
         case Relation():
             return subjects.relation_key(body.subject, body.relation, body.object)

@@ -16,6 +16,7 @@ from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.facts import (
     Agent,
+    AuthorizationServer,
     Bounds,
     Client,
     Detection,
@@ -58,6 +59,7 @@ BodyT = TypeVar(
     | UserIssuer
     | Key
     | Client
+    | AuthorizationServer
     | Point
     | Detection
     | EventStream,
@@ -260,6 +262,10 @@ class FactsTable:
     def clients(self) -> tuple[Client, ...]:
         """All OAuth clients, whatever their state."""
         return self._bodies(Kind.CLIENT, Client)
+
+    def authorization_server(self, name: str) -> AuthorizationServer | None:
+        """One authorization server, whatever its state."""
+        return self._body(Kind.AUTHORIZATION_SERVER, name, AuthorizationServer)
 
     # --- enforcement points -----------------------------------------------------------------------------------------------------
 

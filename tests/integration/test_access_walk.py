@@ -71,6 +71,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
                 "issuer",
                 "key",
                 "client",
+                "authserver",
                 "detection",
             )
         ),

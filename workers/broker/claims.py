@@ -17,7 +17,7 @@ from workers.common.derived import Derived
 from workers.common.requests import RequestRefused
 
 FreshID = Callable[[], str]
-LEAVES = frozenset(("resource", "access_token"))  # forms whose audience is the tool alone
+LEAVES = frozenset(("resource", "access_token", "external"))  # forms whose audience is the tool alone
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 

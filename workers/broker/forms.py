@@ -20,13 +20,15 @@ OURS = frozenset(("txn", "resource"))  # what is signed exactly as it is recorde
 
 
 def signed_form(grant: Grant, payload: bytes) -> tuple[bytes, str] | None:
-    """Payload and `typ` of what is to be signed; none where the tool takes nothing of ours, and so nothing of ours may reach it.
+    """Payload and `typ` of what is to be signed; none where the tool takes nothing that we sign, and so nothing of ours may reach it.
 
     A Transaction Token stays within its trust domain (draft-ietf-oauth-transaction-tokens-10 section 1): a tool without a guard that
     takes JWT-SVIDs sees the SVID alone.
     """
     if grant.audience in OURS:
         return payload, TOKEN_TYP
+    if grant.audience == "external":
+        return None
     if grant.audience == "access_token":
         return access_claims(orjson.loads(payload), bound=grant.proof is not None).wire(), ACCESS_TYP
     return (payload, TOKEN_TYP) if grant.revocation is None else None
@@ -63,6 +65,8 @@ def token_types(grant: Grant) -> dict[str, Any]:
             return {"token_type": "DPoP" if grant.proof else "Bearer", "issued_token_type": ACCESS_TOKEN_TYPE, "leaf": True}
         case "jwt_svid":
             return {"svid_audience": grant.resource, "leaf": True if grant.revocation is not None else None}
+        case "external":
+            return {"token_type": "Bearer", "issued_token_type": ACCESS_TOKEN_TYPE, "leaf": True}
         case "resource":
             return {"leaf": True}
         case "txn":

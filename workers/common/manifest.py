@@ -33,7 +33,7 @@ MAX_BATCH_BYTES = 240_000  # of their JSON; a message of the fabric holds 256 Ki
 _ORDER = tuple(
     Kind(name)
     for name in (
-        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "detection",
+        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "detection", "authserver",
         "tool", "agent", "client", "relation", "posture",
         "point",
     )
@@ -223,5 +223,6 @@ _NAMED_BY: dict[Kind, tuple[str, ...]] = {
     Kind.ISSUER: ("iss",),
     Kind.KEY: ("purpose", "kid"),
     Kind.CLIENT: ("client_id",),
+    Kind.AUTHORIZATION_SERVER: ("name",),
     Kind.RELATION: ("subject", "relation", "object"),
 }

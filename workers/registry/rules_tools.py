@@ -6,6 +6,7 @@ import re
 
 from schemas.commands import Change
 from schemas.facts import Kind, Relation, Tool
+from workers.registry import rules_servers
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_environment, check_patterns, invalid
 from workers.registry.rules_identity import check_unrelated
@@ -35,14 +36,15 @@ def tool(change: Change, body: Tool, prospect: Prospect, fabric: Fabric) -> Prob
             yield invalid(change, f"object_fields.{name} is not a JSON pointer such as /order")
     yield from check_environment(change, body.environment, fabric)
     yield from _unguarded(change, body)
+    yield from rules_servers.obtained(change, body, prospect)
     yield from _evidence(change, body, prospect)
 
 
 def _unguarded(change: Change, body: Tool) -> Problems:
     """What a tool without a guard takes must be revocable there, or be the caller's own identity; and nobody would check the rest."""
-    if body.revocation == "guard":
+    if body.revocation == "guard" and body.token_form != "external":
         return
-    if body.token_form not in ("access_token", "jwt_svid"):
+    if body.token_form not in ("access_token", "jwt_svid", "external"):
         yield invalid(change, f"revocation {body.revocation} is for access_token and jwt_svid: a {body.token_form} token needs a guard")
     wanted = {"single_use": body.single_use, "evidence": body.evidence, "chain": body.chain}
     for name in (name for name, value in wanted.items() if value):

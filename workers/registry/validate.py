@@ -16,6 +16,7 @@ from typing import assert_never
 from schemas.commands import Change
 from schemas.facts import (
     Agent,
+    AuthorizationServer,
     Client,
     Detection,
     EventStream,
@@ -34,7 +35,7 @@ from schemas.facts import (
 )
 from schemas.reasons import DenyReason
 from streams.facts_keys import key_of, subject_of
-from workers.registry import rules_clients, rules_identity, rules_tools, rules_trust
+from workers.registry import rules_clients, rules_identity, rules_servers, rules_tools, rules_trust
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, invalid
 
@@ -83,6 +84,7 @@ def _rules(prospect: Prospect, changes: tuple[Change, ...], fabric: Fabric) -> P
     yield from rules_identity.namespaces_deleted(prospect)  # 3
     yield from rules_identity.registrar_left(prospect, fabric)
     yield from rules_tools.tools_relied_upon(prospect)
+    yield from rules_servers.servers_relied_upon(prospect)
 
 
 def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noqa: C901, PLR0911, PLR0912 - one line per kind
@@ -109,6 +111,8 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_trust.response(change, body, prospect, fabric)
         case Client() as body:
             return rules_clients.client(change, body, prospect, fabric)
+        case AuthorizationServer() as body:
+            return rules_servers.authorization_server(change, body, prospect, fabric)
         case Detection() as body:
             return rules_trust.detection(change, body, prospect, fabric)
         case Posture() | Point() | EventStream() | None:

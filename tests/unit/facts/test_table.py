@@ -36,7 +36,12 @@ OTHERS: list[dict[str, Any]] = [
         "kind": "stream", "stream_id": "s1", "client_id": "console", "aud": "console", "delivery": {"method": "urn:ietf:rfc:8936"},
         "removed": [{"format": "email", "email": "ann@example.com"}], "created_at": 1_800_000_000,
     },
+    {
+        "kind": "authserver", "name": "login", "owner": "ops", "issuer": "https://login.88mph.com", "client_id": "weft",
+        "grants": ["client_credentials"], "resources": ["https://crm.88mph.com"],
+    },
     {"kind": "response", "name": "default", "rules": []},
+    {"kind": "detection", "name": "forged", "when": {"of": "never_issued"}},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "detection", "name": "comes-back", "when": {"of": "cycle"}},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
