@@ -120,6 +120,7 @@ class Grant(Wire):
     proof: Literal["dpop"] | None = None
     revocation: Literal["introspection"] | None = None  # none: a guard's view
     authorization_details: tuple[AuthorizationDetail, ...] | None = None
+    status_list: bool = False  # the token gets an entry in a status list
     evidence: tuple[Evidence, ...] = ()
     sub: str
     agentic_ctx: dict[str, Any]

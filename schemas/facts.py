@@ -132,6 +132,7 @@ class Tool(Wire):
     chain: tuple[SpiffeIDText, ...] = ()  # agents or namespaces that must have acted before
     staleness_s: Literal[3, 30] = 3  # how old the guard's revocation view may be
     uncontained: Literal["refuse", "serve"] = "refuse"  # new calls, while a point of its workload has not applied a revocation in time
+    status_list: bool = False  # its tokens get an entry in a status list, for verifiers that are not on the bus
     max_ttl_s: Ttl = DEFAULT_TTL_S
     environment: Environment = {}
     selectors: Selectors = Selectors()  # of its workload's process, where no agent has that SPIFFE ID; empty ones match nothing
@@ -265,7 +266,7 @@ class UserIssuer(Wire):
     aud: str  # this fabric, as the issuer names it
 
 
-KeyPurpose = Literal["tokens", "revocation", "signals", "signals-rs256", "svid", "checkpoint"]
+KeyPurpose = Literal["tokens", "revocation", "signals", "signals-rs256", "svid", "checkpoint", "status"]
 
 
 class Key(Wire):

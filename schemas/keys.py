@@ -1,8 +1,8 @@
-"""The public keys of the fabric's tokens, as the edge asks for them on `weft.edge.keys` (the registry answers from FACTS)."""
+"""The public keys of tokens and of status lists, as the edge asks for them on `weft.edge.keys` (the registry answers from FACTS)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from schemas.base import Sequence, Wire
 
@@ -13,9 +13,11 @@ ANSWERED = "org.weft.keys.answered.v1"
 class KeysAsked(Wire):
     """`data` of `ASKED`."""
 
+    purpose: Literal["tokens", "status"] = "tokens"
+
 
 class JWKSet(Wire):
-    """`data` of `ANSWERED`: RFC 7517 section 5, of every token key that is active, or retired while its last token may still live."""
+    """`data` of `ANSWERED`: RFC 7517 section 5, of every active key of that purpose."""
 
     keys: tuple[dict[str, Any], ...]
     facts_revision: Sequence

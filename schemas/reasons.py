@@ -67,6 +67,7 @@ class DenyReason(StrEnum):
     SET_INVALID = "set_invalid"
     BEYOND_CEILING = "beyond_ceiling"
     ALREADY_CLAIMED = "already_claimed"
+    STATUS_UNAVAILABLE = "status_unavailable"  # no entry of a status list could be given
     TOOL_UNCONTAINED = "tool_uncontained"  # a point of it has not applied a revocation in time
     NOT_FOUND = "not_found"
     INTERNAL = "internal"
@@ -94,6 +95,7 @@ class GuardReason(StrEnum):
     VIEW_BEHIND = "view_behind"
     REPLAYED = "token_replayed"
     CLAIM_UNAVAILABLE = "claim_unavailable"
+    STATUS_UNKNOWN = "status_unknown"
     PROOF_MISSING = "proof_missing"  # the tool's record asks for a proof of possession
     PROOF_INVALID = "proof_invalid"
     SVID_INVALID = "svid_invalid"  # of a tool that takes the caller's own JWT-SVID
@@ -129,6 +131,7 @@ _TOLD: dict[DenyReason, AgentCode] = {
     DenyReason.RECORD_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.BROKER_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.DEADLINE_EXCEEDED: AgentCode.UNAVAILABLE,
+    DenyReason.STATUS_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.TOOL_UNCONTAINED: AgentCode.UNAVAILABLE,
     DenyReason.INTERNAL: AgentCode.UNAVAILABLE,
 }

@@ -94,6 +94,19 @@ class Confirmation(Wire):
     jkt: Digest  # RFC 7638 thumbprint of the OKP key the SVID is bound to
 
 
+class StatusListEntry(Wire):
+    """draft-ietf-oauth-status-list-20 section 6.2."""
+
+    idx: Annotated[int, Field(ge=0)]
+    uri: str
+
+
+class Status(Wire):
+    """Section 6.1."""
+
+    status_list: StatusListEntry
+
+
 class TokenClaims(Wire):
     """The payload."""
 
@@ -117,3 +130,4 @@ class TokenClaims(Wire):
     cnf: Confirmation
     rev: Sequence  # the revocation counter it was minted at
     facts: Sequence  # the facts revision it was minted at
+    status: Status | None = None  # where the tool's record asks for it

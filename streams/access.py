@@ -191,7 +191,7 @@ _CUTTER = Permissions(
     ),
 )
 _EDGE = Permissions(
-    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
+    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.EDGE_STATUS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
     subscribe=(s.FETCH.filter, f"{s.worker_inbox('edge')}.>"),
     respond=True,
 )
@@ -206,7 +206,7 @@ CREDENTIALS: dict[str, Credential] = {
             subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
         ),
         _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
-        _worker("broker", publish=_direct_get("RECORD"), subscribe=(s.MINT.filter,)),
+        _worker("broker", publish=(*_direct_get("RECORD"), s.STATUS.filter), subscribe=(s.MINT.filter,)),
         _worker(
             "signals",
             publish=(
@@ -248,7 +248,7 @@ CREDENTIALS: dict[str, Credential] = {
                 *_pull("FACTS", "revocation"),
                 *_direct_get("CLAIMS"),
             ),
-            subscribe=(s.ORDER.filter, s.COMPLETE.filter, s.CLAIM.filter, s.USE.filter, s.ACK.filter),
+            subscribe=(*(subject.filter for subject in (s.ORDER, s.COMPLETE, s.CLAIM, s.USE, s.ACK, s.STATUS, s.EDGE_STATUS)),),
         ),
         _worker(
             "audit",
@@ -310,8 +310,7 @@ EXPORTS: tuple[Export, ...] = (
     Export("weft.command.>", "service", ("OPERATORS",)),
     Export("weft.query.>", "service", ("OPERATORS",)),
     Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
-    Export(s.EDGE_KEYS.filter, "service", ("EDGE",)),
-    Export(s.EDGE_SSF.filter, "service", ("EDGE",)),
+    *(Export(subject.filter, "service", ("EDGE",)) for subject in (s.EDGE_KEYS, s.EDGE_SSF, s.EDGE_STATUS)),
     Export(s.FETCH.filter, "service", ("FABRIC",), by="EDGE"),
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
     Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),

@@ -62,11 +62,13 @@ SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 # --- the edge (account EDGE) ---------------------------------------------------------------------------------------------------
 EDGE_KEYS = Subject("weft.edge.keys", open=False)
 EDGE_SSF = Subject("weft.edge.ssf", open=False)  # a receiver's HTTP request to the transmitter
+EDGE_STATUS = Subject("weft.edge.status", open=False)  # a status list
 FETCH = Subject("weft.edge.fetch", open=False)  # an HTTP request that a worker has the edge make
 
 # --- between workers (account FABRIC) ------------------------------------------------------------------------------------------
 MINT = Subject("weft.broker.mint", open=False)
 ORDER = Subject("weft.order.revoke", open=False)
+STATUS = Subject("weft.order.status", open=False)  # an entry of a status list
 HEALTH = Subject("weft.health")  # .at(worker)
 CUT = Subject("weft.order.cut", open=False)
 

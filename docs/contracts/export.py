@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic.json_schema import models_json_schema
 
-from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation, ssf
+from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation, ssf, status
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams import subjects
@@ -41,6 +41,7 @@ MODULES = (
     "revocation",
     "signals",
     "ssf",
+    "status",
     "subject_ids",
     "token",
 )
@@ -94,6 +95,13 @@ CHANNELS = (
     Channel(subjects.EDGE_SSF, "signals", (Said(ssf.ASKED, ssf.Asked),), (Said(ssf.ANSWERED, ssf.Answered), _FAILED)),
     Channel(subjects.OUTGOING, "signals", (Said(ssf.QUEUED, ssf.Queued),)),
     Channel(subjects.DEAD, "signals, when somebody sends it again", (Said(ssf.DEAD, ssf.Dead),)),
+    Channel(
+        subjects.EDGE_STATUS,
+        "revocation",
+        (Said(status.LIST_ASKED, status.ListAsked),),
+        (Said(status.LIST_ANSWERED, status.ListAnswered), _FAILED),
+    ),
+    Channel(subjects.STATUS, "revocation", (Said(status.WANTED, status.Allocated),), (Said(status.GIVEN, status.Given), _FAILED)),
     Channel(subjects.EDGE_KEYS, "registry", (Said(keys.ASKED, keys.KeysAsked),), (Said(keys.ANSWERED, keys.JWKSet), _FAILED)),
     Channel(subjects.FETCH, "edge", (Said(fetching.FETCH, fetching.Fetch),), (Said(fetching.FETCHED, fetching.Fetched), _FAILED)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),

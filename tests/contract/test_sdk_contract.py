@@ -164,6 +164,7 @@ def schema_token_claims(**changes):
     evidence = ({"tool": "fraud-check", "seq": 3, "object": "o" * 43, "at": NOW},)
     past = ({"sub": ADVISOR, "instance": INSTANCE, "jti": "j0", "tool": "search-agent", "iat": NOW},)
     made = token_claims(evidence=evidence, act_chain=past, act={"sub": ADVISOR, "instance": INSTANCE, "version": "1", "deployment": "blue"})
+    made["status"] = {"status_list": {"idx": 7, "uri": "https://txn-svc.88mph.com/status/1"}}
     return schema_token.TokenClaims.model_validate_json(json.dumps(made | changes))
 
 

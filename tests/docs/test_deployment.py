@@ -23,7 +23,7 @@ COMMON = {"fabric.json", "accounts.json", "tls/ca.pem"}
 HELD = {
     "broker": {"keys/tokens.pem"},
     "signals": {"keys/signals.pem"},
-    "revocation": {"keys/revocation.pem"},
+    "revocation": {"keys/revocation.pem", "keys/status.pem"},
     "admission": {"keys/accounts"},
     "edge": {"tls/edge"},
     "audit": {"audit"},

@@ -81,7 +81,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         OWN_READS.format("registry"),
     ),
     "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x", OWN_READS.format("gateway")),
-    "broker": (*VIEWS, "weft.record.broker.x", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
+    "broker": (*VIEWS, "weft.record.broker.x", "weft.order.status", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
     "signals": (
         *VIEWS,
         "weft.signal.x",
@@ -145,7 +145,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "issuer": VIEWS,
     "admission-auth": (),
     "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),
-    "edge": ("weft.edge.keys", "weft.edge.ssf", "weft.set.edge", "weft.health.gateway"),
+    "edge": ("weft.edge.keys", "weft.edge.ssf", "weft.edge.status", "weft.set.edge", "weft.health.gateway"),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}"),
     "point": (
         *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
@@ -154,6 +154,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "operator": (
         "weft.command.registry.apply.{me}",
         "weft.command.signals.revoke.{me}",
+        "weft.command.signals.sweep.{me}",
         "weft.query.audit.{me}",
         "weft.set.{me}",
         "$JS.API.DIRECT.GET.REVOCATIONS",
@@ -165,7 +166,10 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "gateway": ("weft.invoke.>", "weft.tools.>"),
     "broker": ("weft.broker.mint",),
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
-    "revocation": ("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
+    "revocation": (
+        *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
+        *("weft.order.status", "weft.edge.status"),
+    ),
     "audit": ("weft.query.audit.>", "weft.push.record.>"),
     "admission": ("weft.order.cut",),
     "issuer": (),

@@ -12,6 +12,7 @@ from config.settings import Settings
 from schemas.facts import Key
 from schemas.minting import MintAnswer, MintRequest
 from schemas.reasons import DenyReason
+from schemas.status import Allocated, Given
 from streams.facts_table import FactsTable
 from tests.support import facts as fact_support
 from tests.support import world
@@ -23,6 +24,7 @@ from workers.broker.ports import RecordedEvent
 from workers.broker.signer import TokenSigner
 from workers.common.minting import Answered, answers_event, read_answers
 from workers.common.recorder import Recorder
+from workers.common.requests import RequestRefused
 from workers.common.verification import Verifier
 from workers.gateway.enforce import Gateway
 
@@ -102,6 +104,20 @@ def answered(answer: MintAnswer) -> Answered:
     return read_answers(answers_event([answer], "/test"))[0]
 
 
+class FakeStatuses:
+    """Gives the entries 0, 1, 2 ..., unless it is to refuse."""
+
+    def __init__(self) -> None:
+        self.given: list[Allocated] = []
+        self.refuses = False
+
+    async def allocate(self, token: Allocated) -> Given:
+        if self.refuses:
+            raise RequestRefused(DenyReason.STATUS_UNAVAILABLE, "none")
+        self.given.append(token)
+        return Given(idx=len(self.given) - 1, uri="https://txn-svc.88mph.com/status/1")
+
+
 class HotPath:
     """Both, over the same world."""
 
@@ -120,6 +136,7 @@ class HotPath:
         self.gateway = Gateway(
             views=self.views, verifier=self.verifier, broker=self.broker, record=self.recorder, clock=self.clock, settings=SETTINGS
         )
+        self.statuses = FakeStatuses()
         self.mint = self.new_mint()
 
     def new_mint(self, **changes: Any) -> Mint:
@@ -130,6 +147,7 @@ class HotPath:
             "record": self.recorder,
             "history": FakeHistory(self.stream),
             "signer": self.signer,
+            "statuses": self.statuses,
             "clock": self.clock,
             "settings": SETTINGS,
         }

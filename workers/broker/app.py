@@ -13,6 +13,7 @@ from workers.broker.adapters import RecordHistory, WorkerViews
 from workers.broker.handlers import Handlers
 from workers.broker.mint import Mint
 from workers.broker.signer import TokenSigner
+from workers.broker.status import BusStatuses
 from workers.common.described import describe
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
@@ -35,6 +36,7 @@ def build(settings: Settings) -> FastStream:
             record=recorder,
             history=RecordHistory(runtime.nc),
             signer=signer,
+            statuses=BusStatuses(runtime.nc),
             clock=runtime.clock,
             settings=settings,
         )

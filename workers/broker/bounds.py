@@ -57,6 +57,7 @@ def _grant_within(mine: Grant, theirs: Grant) -> bool:
         and set(mine.bound) >= set(theirs.bound)
         and mine.single_use >= theirs.single_use
         and theirs.proof in (None, mine.proof)
+        and mine.status_list >= theirs.status_list
     )
 
 

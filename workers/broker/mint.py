@@ -2,8 +2,8 @@
 
 1. Who calls: the SVID, and that the gateway names its connection.  2. The agent's signature over exactly this request, fresh.
 3. One request, one answer.  4. Views: never below the facts that the gateway decided by, or that a revocation here names.  5. Evidence.
-6. The decision, by this broker's own views.  7. It allows no more than the gateway's.  8. Claims and size.  9. The record, acknowledged.
-10. The signature.
+6. The decision, by this broker's own views.  7. It allows no more than the gateway's.  8. Claims, the entry of a status list where the
+tool asks for one, and size.  9. The record, acknowledged.  10. The signature.
 
 The gateway's word narrows and never widens: forged, it gets nothing that the agent did not sign for and the facts do not allow.
 """
@@ -30,8 +30,9 @@ from workers.broker.evidence import read_evidence
 from workers.broker.forms import OURS, signed_form
 from workers.broker.issuance import Issuance, grant_in, issued_json
 from workers.broker.once import Once
-from workers.broker.ports import History, HistoryUnavailable, Record, Views
+from workers.broker.ports import History, HistoryUnavailable, Record, Statuses, Views
 from workers.broker.signer import Committed, TokenSigner
+from workers.broker.status import wanted
 from workers.common.clock import Clock
 from workers.common.decision import decide
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
@@ -64,6 +65,7 @@ class Mint:
         record: Record,
         history: History,
         signer: TokenSigner,
+        statuses: Statuses,
         clock: Clock,
         settings: Settings,
         fresh_id: FreshID = fresh_id,
@@ -73,6 +75,7 @@ class Mint:
         self._record = record
         self._history = history
         self._signer = signer
+        self._statuses = statuses
         self._clock = clock
         self._settings = settings
         self._fresh_id = fresh_id
@@ -102,8 +105,11 @@ class Mint:
             fresh_id=self._fresh_id,
             intent=mint.request.intent,
         )
-        payload = orjson.dumps(claims)
         grant = grant_in(word.decision)
+        if grant.status_list:
+            given = await self._statuses.allocate(wanted(claims, self._signer.kid))
+            claims["status"] = {"status_list": {"idx": given.idx, "uri": given.uri}}
+        payload = orjson.dumps(claims)
         if grant.audience in OURS:
             self._check_size(payload, TOKEN_TYP)
         elif (form := signed_form(grant, payload)) is not None:

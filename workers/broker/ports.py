@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from schemas.status import Allocated, Given
 from streams.facts_table import FactsTable
 from workers.common.recorder import Recorded
 
@@ -33,6 +34,13 @@ class History(Protocol):
 
 class HistoryUnavailable(Exception):
     """RECORD could not be read."""
+
+
+class Statuses(Protocol):
+    """Who gives entries of status lists."""
+
+    async def allocate(self, token: Allocated) -> Given:
+        """An entry that nobody else has.  Raises RequestRefused (`status_unavailable`)."""
 
 
 class Views(Protocol):

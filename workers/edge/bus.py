@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -69,10 +69,11 @@ class Bus:
         """The answer of the worker whose business that is, or its typed refusal.  Raises Unanswered: 503 to the HTTP caller."""
         return await ask(self._nc, subject, event(type_, question, source=SOURCE), answered, model, deadline_s=deadline_s)
 
-    async def keys(self) -> keys.JWKSet:
-        """The public keys of tokens.  Raises KeysUnavailable."""
+    async def keys(self, purpose: Literal["tokens", "status"] = "tokens") -> keys.JWKSet:
+        """The public keys of that purpose.  Raises KeysUnavailable."""
+        asked = keys.KeysAsked(purpose=purpose)
         try:
-            found = await self.ask(EDGE_KEYS.at(), keys.ASKED, keys.KeysAsked(), keys.ANSWERED, keys.JWKSet, deadline_s=KEYS_DEADLINE_S)
+            found = await self.ask(EDGE_KEYS.at(), keys.ASKED, asked, keys.ANSWERED, keys.JWKSet, deadline_s=KEYS_DEADLINE_S)
         except Unanswered as error:
             raise KeysUnavailable(str(error)) from None
         if isinstance(found, Failure):

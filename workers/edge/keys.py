@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from weft.digest import sha256
 
@@ -23,8 +23,8 @@ class KeysUnavailable(Exception):
 class AsksKeys(Protocol):
     """The bus, as far as this needs it."""
 
-    async def keys(self) -> JWKSet:
-        """The public keys.  Raises KeysUnavailable."""
+    async def keys(self, purpose: Literal["tokens", "status"] = "tokens") -> JWKSet:
+        """The public keys of that purpose.  Raises KeysUnavailable."""
         ...
 
 
@@ -49,8 +49,9 @@ PUBLIC_MEMBERS = frozenset({"kty", "crv", "x", "y", "n", "e", "kid", "use", "alg
 class Keys:
     """At most one question in `SHARED_S`; no answer, no document."""
 
-    def __init__(self, bus: AsksKeys) -> None:
+    def __init__(self, bus: AsksKeys, purpose: Literal["tokens", "status"] = "tokens") -> None:
         self._bus = bus
+        self._purpose: Literal["tokens", "status"] = purpose
         self._lock = asyncio.Lock()
         self._last: tuple[float, Document] | None = None
 
@@ -59,5 +60,5 @@ class Keys:
         async with self._lock:
             if self._last is None or time.monotonic() - self._last[0] > SHARED_S:
                 self._last = None
-                self._last = (time.monotonic(), Document.of(await self._bus.keys()))
+                self._last = (time.monotonic(), Document.of(await self._bus.keys(self._purpose)))
             return self._last[1]

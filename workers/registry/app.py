@@ -17,7 +17,7 @@ from streams.operator import accounts
 from workers.common import directget, rpc
 from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.runtime import Runtime
-from workers.registry.points import Announcer, attached, token_keys
+from workers.registry.points import Announcer, attached, public_keys
 from workers.registry.recording import SOURCE, record
 from workers.registry.registry import Registry
 from workers.registry.rules import Fabric
@@ -57,9 +57,9 @@ class Service:
     def _attached(self, asked: Attach, workload: SpiffeID) -> Attached:
         return attached(asked, workload, self._table, trust_domain=self._settings.trust_domain, issuer=self._settings.issuer)
 
-    async def keys(self, _: Caller, __: CloudEvent[keys.KeysAsked]) -> bytes:
+    async def keys(self, _: Caller, asked: CloudEvent[keys.KeysAsked]) -> bytes:
         """The edge's JWKS."""
-        return event(keys.ANSWERED, token_keys(self._table), source=SOURCE)
+        return event(keys.ANSWERED, public_keys(self._table, asked.data.purpose), source=SOURCE)
 
 
 def build(settings: Settings) -> FastStream:

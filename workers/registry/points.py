@@ -44,9 +44,9 @@ def verifying(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:
     return tuple(key for key in table.keys(purpose) if key.state != "compromised")
 
 
-def token_keys(table: FactsTable) -> JWKSet:
-    """RFC 7517 section 5: what verifies tokens."""
-    keys = tuple({**key.jwk, "kid": key.kid, "use": "sig"} for key in active(table, "tokens"))
+def public_keys(table: FactsTable, purpose: KeyPurpose) -> JWKSet:
+    """RFC 7517 section 5: what verifies tokens, or status lists.  Apart, so that who believes one key does not believe the other."""
+    keys = tuple({**key.jwk, "kid": key.kid, "use": "sig"} for key in active(table, purpose))
     return JWKSet(keys=keys, facts_revision=table.revision)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faststream import FastStream
+from nats.aio.msg import Msg
 from weft.errors import Malformed
 from weft.jws import ed25519_key
 
@@ -20,12 +21,14 @@ from config.settings import Settings
 from schemas.envelope import CloudEvent
 from schemas.points import CLAIM_ANSWERED, RECORDED, Claim, Use
 from schemas.revocation import COMMITTED, Ack, Complete, Signed
+from schemas.status import GIVEN, LIST_ANSWERED, Allocated, ListAsked
 from streams import keys, subjects
-from streams.bus import Caller, event
+from streams.bus import Caller, event, parse
 from streams.facts_load import LoadFailed, stream_state
 from streams.facts_table import FactsTable
 from streams.operator import accounts
 from workers.common import log, rpc
+from workers.common.described import describe
 from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
@@ -40,6 +43,7 @@ from workers.revocation.postures import PostureFeed, Postures
 from workers.revocation.recording import SOURCE, Recording
 from workers.revocation.role import Role
 from workers.revocation.signing import KeySigner
+from workers.revocation.status import NATSAllocations, StatusIssuer
 from workers.revocation.stream import NATSLedgerStream
 from workers.revocation.writer import Writer
 
@@ -62,6 +66,7 @@ class Revocation:
         self._stream = NATSLedgerStream(nc, runtime.publisher, lambda: revocation_keys(self._facts))
         self.outcomes = Outcomes(Tracker(lambda point: budget_of(self._facts, point)), recording, clock)
         self.containment = Containment(self._facts, self.outcomes.tracker, runtime.publisher, recording, clock)
+        self.statuses = StatusIssuer(NATSAllocations(nc, runtime.publisher), runtime.revocations.view, settings, clock)
         self.orders = Orders(nc, recording, lambda: self.role.writer)
         self.completions = Completions(self._facts, settings, self.orders, clock)
         self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
@@ -110,15 +115,16 @@ class Revocation:
         return {"role": "standby" if writer is None else "writer", "points": points, "uncontained": late, **head}
 
 
-def build(settings: Settings) -> FastStream:
+def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per subject
     """The application."""
-    runtime = Runtime("revocation", settings, facts=True)
+    runtime = Runtime("revocation", settings, facts=True, revocations=True)
     worker: Revocation
 
     async def start() -> None:
         nonlocal worker
         worker = Revocation(runtime)
         runtime.detail = worker.health
+        await runtime.subscribe_plain(subjects.STATUS.filter, QUEUE, on_status)
         runtime.spawn(worker.role.run(), name="role")
 
     async def stop() -> None:
@@ -134,6 +140,18 @@ def build(settings: Settings) -> FastStream:
     async def on_complete(who: Caller, said: CloudEvent[Complete]) -> bytes:
         return event(COMMITTED, await worker.completions.complete(who.name, said.data.token), source=SOURCE)
 
+    async def on_status(msg: Msg) -> None:
+        async def answer() -> bytes:
+            return event(GIVEN, await worker.statuses.allocate(parse(Allocated, msg.data).data), source=SOURCE)
+
+        async def reply() -> None:
+            await rpc.respond(runtime.nc, msg, await rpc.answered(answer, SOURCE))
+
+        runtime.handle(reply(), name="status")
+
+    async def on_list(_: Caller, asked: CloudEvent[ListAsked]) -> bytes:
+        return event(LIST_ANSWERED, await worker.statuses.published(int(asked.data.list)), source=SOURCE)
+
     async def on_ack(who: Caller, said: CloudEvent[Ack]) -> None:
         worker.outcomes.acked(who.name, said.data)
 
@@ -144,10 +162,13 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.CLAIM, Claim, on_claim, names, queue=QUEUE)
     rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE)
     rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
     rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
     runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)
-    return runtime.app(start=start, stop=stop)
+    app = runtime.app(start=start, stop=stop)
+    describe(app, subjects.STATUS, QUEUE, Allocated)
+    return app
 
 
 def revocation_keys(facts: FactsTable) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ free in form: `rctx`, `agentic_ctx` and the members of `authorization_details`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
@@ -103,6 +104,7 @@ class VerifiedToken:
     digest: str
     kid: str
     typ: str = TOKEN_TYP
+    status: dict[str, Any] | None = None  # where a status list says how it stands: weft.statuslist
 
     def __repr__(self) -> str:
         return f"VerifiedToken(txn={self.txn!r}, jti={self.jti!r})"
@@ -110,11 +112,20 @@ class VerifiedToken:
     @cached_property
     def targets(self) -> tuple[str, ...]:
         """Digests of everything whose revocation ends this token: itself, what it descends from, who acts and acted, for whom, the key."""
-        own = (target_digest("token", self.jti), target_digest("transaction", self.txn), target_digest("instance", self.act.instance))
-        whom = (_memoised("user", self.sub), _memoised("key", self.kid))
-        past = [t for p in self.act_chain for t in (target_digest("token", p.jti), target_digest("instance", p.instance))]
-        agents = [t for sub in {self.act.sub, *(p.sub for p in self.act_chain)} for t in _agent_targets(sub)]
-        return (*own, *whom, *past, *agents)
+        past = [(p.sub, p.instance, p.jti) for p in self.act_chain]
+        return targets_of(jti=self.jti, txn=self.txn, user=self.sub, kid=self.kid, act=(self.act.sub, self.act.instance), past=past)
+
+
+def targets_of(
+    *, jti: str, txn: str, user: str, kid: str, act: tuple[str, str], past: Iterable[tuple[str, str, str]] = ()
+) -> tuple[str, ...]:
+    """The digests that a revocation could name to end a token.  `act` is SPIFFE ID and instance; `past` the same, and the jti."""
+    chain = tuple(past)
+    own = (target_digest("token", jti), target_digest("transaction", txn), target_digest("instance", act[1]))
+    whom = (_memoised("user", user), _memoised("key", kid))
+    tokens = [t for _, instance, parent in chain for t in (target_digest("token", parent), target_digest("instance", instance))]
+    agents = [t for sub in {act[0], *(sub for sub, _, _ in chain)} for t in _agent_targets(sub)]
+    return (*own, *whom, *tokens, *agents)
 
 
 @lru_cache(maxsize=4096)
@@ -150,6 +161,7 @@ def parse_claims(claims: read.Members, *, raw: str, digest: str, kid: str) -> Ve
         jkt=read.digest(read.obj(claims, "cnf"), "jkt"),
         rev=read.count(claims, "rev"),
         facts=read.count(claims, "facts"),
+        status=read.obj(claims, "status") if "status" in claims else None,
         raw=raw,
         digest=digest,
         kid=kid,

@@ -36,6 +36,7 @@ class GuardReason(StrEnum):
     VIEW_BEHIND = "view_behind"
     REPLAYED = "token_replayed"
     CLAIM_UNAVAILABLE = "claim_unavailable"
+    STATUS_UNKNOWN = "status_unknown"
     PROOF_MISSING = "proof_missing"
     PROOF_INVALID = "proof_invalid"
     SVID_INVALID = "svid_invalid"

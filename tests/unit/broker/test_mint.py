@@ -82,6 +82,22 @@ async def test_a_tool_that_asks_for_proof_is_told_to_the_agent(hot: HotPath) -> 
     assert (await hot.mint.grant(await hot.allowed(agent))).proof == "dpop"
 
 
+async def test_a_token_gets_its_entry_before_it_is_recorded_and_signed(hot: HotPath) -> None:
+    """INVARIANT: a tool that asks for status lists gets no token without an entry, and the entry knows all that could end the token.
+
+    Broken by minting where no entry was given, or by leaving out who acted before: what is revoked would read VALID.
+    """
+    hot.put(hot.table.tool("web-search").model_copy(update={"status_list": True}))
+    granted = await hot.mint.grant(await hot.allowed(hot.agent()))
+    keys = {hot.signer.kid: hot.signer._private.public_key()}
+    token = verify_token(granted.token, keys, issuer=SETTINGS.issuer, audiences=("88mph.com",), now=hot.clock.at)
+    assert token.status == {"status_list": {"idx": 0, "uri": "https://txn-svc.88mph.com/status/1"}}
+    (given,) = hot.statuses.given
+    assert (set(given.targets), given.rev, given.exp) == (set(token.targets), token.rev, token.exp)
+    hot.statuses.refuses = True
+    assert await refused(hot, await hot.allowed(hot.agent())) is DenyReason.STATUS_UNAVAILABLE
+
+
 # --- a gateway that lies -------------------------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ class Bus:
     async def health(self, workers, deadline_s):
         return self.answers
 
-    async def keys(self):
+    async def keys(self, purpose="tokens"):
         if self.found is None:
             raise KeysUnavailable("TimeoutError")
         return self.found

@@ -45,6 +45,7 @@ OTHERS: list[dict[str, Any]] = [
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "detection", "name": "comes-back", "when": {"of": "cycle"}},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
+    {"kind": "detection", "name": "fan-out", "when": {"of": "never_issued"}},
 ]  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def grant_of(draft: Draft) -> Grant:
         proof=tool.proof,
         revocation=None if tool.revocation == "guard" else tool.revocation,
         authorization_details=draft.input.authorization_details,
+        status_list=tool.status_list,
         evidence=evidence_of(draft),
         sub=draft.sub,
         agentic_ctx=_agentic_context(draft),

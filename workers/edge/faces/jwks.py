@@ -15,19 +15,24 @@ def routes(keys: Keys) -> list[Route]:
     """`/.well-known/jwks.json`."""
 
     async def jwks(request: Request) -> Response:
-        try:
-            document = await keys.document()
-        except KeysUnavailable:
-            return JSONResponse({"error": "unavailable"}, 503, NO_STORE)
-        headers = {"etag": document.etag, "cache-control": f"public, max-age={MAX_AGE_S}, must-revalidate"}
-        if document.etag in _etags(request.headers.get("if-none-match", "")):
-            return Response(status_code=304, headers=headers)
-        return Response(document.body, 200, headers, "application/jwk-set+json")
+        return await serve_keys(request, keys)
 
     return [Route("/.well-known/jwks.json", jwks)]
 
 
-def _etags(header: str) -> set[str]:
+async def serve_keys(request: Request, keys: Keys) -> Response:
+    """A JWKS with its ETag."""
+    try:
+        document = await keys.document()
+    except KeysUnavailable:
+        return JSONResponse({"error": "unavailable"}, 503, NO_STORE)
+    headers = {"etag": document.etag, "cache-control": f"public, max-age={MAX_AGE_S}, must-revalidate"}
+    if document.etag in etags(request.headers.get("if-none-match", "")):
+        return Response(status_code=304, headers=headers)
+    return Response(document.body, 200, headers, "application/jwk-set+json")
+
+
+def etags(header: str) -> set[str]:
     """RFC 9110 section 13.1.2; weak comparison, as for any GET."""
     return {item.strip().removeprefix("W/") for item in header.split(",")}
 
