@@ -65,6 +65,8 @@ class Settings(BaseModel):
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
     edge_key: Path | None = None
+    edge_client_ca: Path | None = None  # PEM of authorities whose client certificates the edge takes (RFC 8705); none: it asks for none
+    edge_spiffe_ca: Path | None = None  # PEM of the trust domain's X.509 bundle: whose X.509-SVIDs it takes
     outbound_private: tuple[str, ...] = ()  # networks (CIDR) that HTTP requests may reach though they are not global; empty in production
     outbound_ca: Path | None = None  # PEM of authorities trusted for outgoing HTTPS besides the machine's own
     ssf_issuer: str | None = None  # `iss` of the signals we send, and where their receivers find the API; none: `issuer`

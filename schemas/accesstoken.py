@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from schemas.base import Code, Digest, InstanceID, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.clients import ClientID, Resource
-from schemas.token import Call, Evidence, Status
+from schemas.token import Call, Evidence, RequestChain, Status
 
 ACCESS_TYP = "at+jwt"
 MAX_ACCESS_TOKEN_BYTES = 4096
@@ -62,4 +62,5 @@ class AccessTokenClaims(Wire):
     req_wl: str | None = None
     call: Call | None = None
     evidence: tuple[Evidence, ...] = ()
+    req_chain: RequestChain = ()
     status: Status | None = None  # where the tool's record asks for it

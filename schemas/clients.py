@@ -14,7 +14,9 @@ from weft.spiffeid import MAX_REGISTERED_BYTES, SpiffeID
 
 from schemas.base import Wire
 
-TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # RFC 8693 section 2.1
+TOKEN_EXCHANGE: Literal["urn:ietf:params:oauth:grant-type:token-exchange"] = (
+    "urn:ietf:params:oauth:grant-type:token-exchange"  # RFC 8693 section 2.1
+)
 TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"  # RFC 8693 section 3, and the Transaction Token draft's additions
 
 AuthMethod = Literal[

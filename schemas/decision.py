@@ -13,7 +13,7 @@ from pydantic import Field
 from schemas.base import Code, Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
-from schemas.token import AuthorizationDetail, Ceiling, Evidence, PastActor, TokenForm
+from schemas.token import AuthorizationDetail, Ceiling, Evidence, PastActor, RequestChain, TokenForm
 
 ENGINE = "2"  # counts up whenever the same input and facts may decide differently
 
@@ -69,6 +69,7 @@ class Parent(Wire):
     ceiling: Ceiling
     act_chain: tuple[PastActor, ...]  # of the new token
     evidence: tuple[Evidence, ...] = ()
+    req_chain: RequestChain = ()
     digest: Digest
 
 

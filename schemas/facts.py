@@ -304,6 +304,7 @@ class Client(Wire):
     access_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = MAX_TTL_S
     txn_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = DEFAULT_TTL_S
     replacements: Annotated[int, Field(ge=0, le=MAX_HOPS)] = 2  # how often its transaction tokens may be replaced
+    certificate_bound: bool = False  # `tls_client_certificate_bound_access_tokens`, RFC 8705 section 3.4
     dpop_required: bool = False  # `dpop_bound_access_tokens`, RFC 9449 section 5.2
     hears: tuple[SpiffeIDText, ...] = ()  # namespaces of whose agents (and, with the trust domain itself, people) its streams may tell
     document: Digest | None = None  # SHA-256 of the metadata document that was accepted, of a client_id that is a URL

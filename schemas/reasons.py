@@ -69,6 +69,14 @@ class DenyReason(StrEnum):
     ALREADY_CLAIMED = "already_claimed"
     STATUS_UNAVAILABLE = "status_unavailable"  # no entry of a status list could be given
     TOOL_UNCONTAINED = "tool_uncontained"  # a point of it has not applied a revocation in time
+    CLIENT_UNKNOWN = "client_unknown"  # no active OAuth client, or its authentication does not hold
+    CLIENT_NOT_AUTHENTICATED = "client_not_authenticated"
+    GRANT_NOT_ALLOWED = "grant_not_allowed"
+    SUBJECT_TYPE_NOT_ALLOWED = "subject_type_not_allowed"  # the client has no ceiling for this type of subject token
+    SUBJECT_TOKEN_INVALID = "subject_token_invalid"
+    OUT_OF_SUBJECT_SCOPE = "out_of_subject_scope"  # more than the subject token's own scope
+    RESOURCE_NOT_ALLOWED = "resource_not_allowed"
+    PROOF_INVALID = "proof_invalid"  # DPoP, RFC 9449
     NOT_FOUND = "not_found"
     INTERNAL = "internal"
 

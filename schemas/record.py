@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from schemas.accesstoken import AccessTokenClaims
 from schemas.base import Digest, InstanceID, Name, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
 from schemas.decision import Decision, DecisionInput
+from schemas.exchange import Exchange, ExchangeDecision, ExchangeInput, TransactionClaims
 from schemas.reasons import DenyReason, GuardReason
 from schemas.token import TokenClaims
 
@@ -26,6 +28,8 @@ REVOKED = "org.weft.record.revoked.v1"
 TRANSMITTED = "org.weft.record.transmitted.v1"
 COMPLETED = "org.weft.record.completed.v1"
 UNCONTAINED = "org.weft.record.uncontained.v1"
+EXCHANGED = "org.weft.record.exchanged.v1"
+NOT_EXCHANGED = "org.weft.record.notexchanged.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -40,6 +44,7 @@ class Issued(Wire):
     explanation: str
     caller: str
     intent: str | None = None
+    exchange: Exchange | None = None  # where the token endpoint was asked: its own gates, which came first
 
 
 class Denied(Wire):
@@ -53,6 +58,7 @@ class Denied(Wire):
     caller: str
     detail: str | None = None  # which rule of which format; never the input
     txn: str | None = None
+    exchange: Exchange | None = None
 
 
 class Limited(Wire):
@@ -203,6 +209,28 @@ class Uncontained(Wire):
     ended: Literal["answered", "silent"] | None = None  # silent: past its budget, so it refuses by itself
 
 
+class Exchanged(Wire):
+    """A token request at the OAuth face that named no tool was granted.  Committed before the token leaves."""
+
+    input: ExchangeInput
+    decision: ExchangeDecision
+    claims: TransactionClaims | AccessTokenClaims
+    kid: str
+    explanation: str
+    caller: str  # the client's id
+
+
+class NotExchanged(Wire):
+    """A token request of an authenticated client was refused.  `input` is absent where it could not be read that far."""
+
+    reason: DenyReason
+    input: ExchangeInput | None = None
+    decision: ExchangeDecision | None = None
+    explanation: str
+    caller: str
+    detail: str | None = None  # which rule of which format; never the input
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -224,6 +252,8 @@ RecordData = (
     | Completed
     | Uncontained
     | Transmitted
+    | Exchanged
+    | NotExchanged
     | Canary
 )
 BY_TYPE: dict[str, type[Any]] = {
@@ -241,5 +271,7 @@ BY_TYPE: dict[str, type[Any]] = {
     REVOKED: Revoked,
     COMPLETED: Completed,
     UNCONTAINED: Uncontained,
+    EXCHANGED: Exchanged,
+    NOT_EXCHANGED: NotExchanged,
     CANARY: Canary,
 }

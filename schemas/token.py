@@ -88,6 +88,17 @@ class Evidence(Wire):
     at: Seconds
 
 
+class Requested(Wire):
+    """One link of the call chain at the token endpoint: who requested the token that this one replaces, or rests on."""
+
+    wl: str  # its `req_wl`
+    jti: str
+    iat: Seconds
+
+
+RequestChain = Annotated[tuple[Requested, ...], Field(max_length=MAX_HOPS)]
+
+
 class Confirmation(Wire):
     """RFC 7800 section 3.1 and RFC 9449 section 6.1."""
 
@@ -125,6 +136,7 @@ class TokenClaims(Wire):
     call: Call
     act: Actor
     act_chain: Annotated[tuple[PastActor, ...], Field(max_length=MAX_HOPS)] = ()
+    req_chain: RequestChain = ()  # ours: the draft leaves the mechanism of the call chain open
     agentic_ctx: dict[str, Any]
     evidence: tuple[Evidence, ...] = ()
     cnf: Confirmation

@@ -191,7 +191,7 @@ _CUTTER = Permissions(
     ),
 )
 _EDGE = Permissions(
-    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.EDGE_STATUS.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
+    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.EDGE_STATUS.filter, s.OAUTH.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
     subscribe=(s.FETCH.filter, f"{s.worker_inbox('edge')}.>"),
     respond=True,
 )
@@ -206,7 +206,11 @@ CREDENTIALS: dict[str, Credential] = {
             subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
         ),
         _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
-        _worker("broker", publish=(*_direct_get("RECORD"), s.STATUS.filter), subscribe=(s.MINT.filter,)),
+        _worker(
+            "broker",
+            publish=(*_direct_get("RECORD"), s.STATUS.filter, s.CLAIMED.at("broker") + ".*", s.ORDER.filter),
+            subscribe=(s.MINT.filter, s.OAUTH.filter),
+        ),
         _worker(
             "signals",
             publish=(
@@ -310,7 +314,7 @@ EXPORTS: tuple[Export, ...] = (
     Export("weft.command.>", "service", ("OPERATORS",)),
     Export("weft.query.>", "service", ("OPERATORS",)),
     Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
-    *(Export(subject.filter, "service", ("EDGE",)) for subject in (s.EDGE_KEYS, s.EDGE_SSF, s.EDGE_STATUS)),
+    *(Export(subject.filter, "service", ("EDGE",)) for subject in (s.EDGE_KEYS, s.EDGE_SSF, s.EDGE_STATUS, s.OAUTH)),
     Export(s.FETCH.filter, "service", ("FABRIC",), by="EDGE"),
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
     Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),

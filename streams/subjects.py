@@ -63,6 +63,7 @@ SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 EDGE_KEYS = Subject("weft.edge.keys", open=False)
 EDGE_SSF = Subject("weft.edge.ssf", open=False)  # a receiver's HTTP request to the transmitter
 EDGE_STATUS = Subject("weft.edge.status", open=False)  # a status list
+OAUTH = Subject("weft.edge.oauth", open=False)  # a request at the OAuth face, which the broker answers
 FETCH = Subject("weft.edge.fetch", open=False)  # an HTTP request that a worker has the edge make
 
 # --- between workers (account FABRIC) ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from pydantic.json_schema import models_json_schema
 
-from schemas import commands, facts, fetching, health, invocation, keys, minting, points, record, revocation, ssf, status
+from schemas import commands, facts, fetching, health, invocation, keys, minting, oauth, points, record, revocation, ssf, status
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams import subjects
@@ -30,12 +30,14 @@ MODULES = (
     "events.caep",
     "events.risc",
     "events.ssf",
+    "exchange",
     "facts",
     "fetching",
     "health",
     "invocation",
     "keys",
     "minting",
+    "oauth",
     "points",
     "record",
     "revocation",
@@ -104,6 +106,7 @@ CHANNELS = (
     Channel(subjects.STATUS, "revocation", (Said(status.WANTED, status.Allocated),), (Said(status.GIVEN, status.Given), _FAILED)),
     Channel(subjects.EDGE_KEYS, "registry", (Said(keys.ASKED, keys.KeysAsked),), (Said(keys.ANSWERED, keys.JWKSet), _FAILED)),
     Channel(subjects.FETCH, "edge", (Said(fetching.FETCH, fetching.Fetch),), (Said(fetching.FETCHED, fetching.Fetched), _FAILED)),
+    Channel(subjects.OAUTH, "broker", (Said(oauth.ASKED, oauth.Asked),), (Said(oauth.ANSWERED, oauth.Answered),)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),
     Channel(subjects.MINT, "broker", (Said(minting.MINT, minting.MintRequests),), (Said(minting.MINTED, minting.MintAnswers),)),
     Channel(

@@ -81,7 +81,15 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         OWN_READS.format("registry"),
     ),
     "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x", OWN_READS.format("gateway")),
-    "broker": (*VIEWS, "weft.record.broker.x", "weft.order.status", "$JS.API.DIRECT.GET.RECORD", *RECORD_READS),
+    "broker": (
+        *VIEWS,
+        "weft.record.broker.x",
+        "weft.order.status",
+        "weft.order.revoke",
+        "weft.claimed.broker.x",
+        "$JS.API.DIRECT.GET.RECORD",
+        *RECORD_READS,
+    ),
     "signals": (
         *VIEWS,
         "weft.signal.x",
@@ -118,6 +126,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.revocation.entry",
         "weft.revocation.beacon",
         "weft.claimed.x",
+        "weft.claimed.broker.x",
         "weft.fact.point.x",
         "weft.record.revocation.x",
         OWN_READS.format("revocation"),
@@ -145,7 +154,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "issuer": VIEWS,
     "admission-auth": (),
     "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),
-    "edge": ("weft.edge.keys", "weft.edge.ssf", "weft.edge.status", "weft.set.edge", "weft.health.gateway"),
+    "edge": ("weft.edge.keys", "weft.edge.ssf", "weft.edge.status", "weft.edge.oauth", "weft.set.edge", "weft.health.gateway"),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}"),
     "point": (
         *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
@@ -164,7 +173,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "topology": (),
     "registry": ("weft.command.registry.>", "weft.attach.>", "weft.edge.keys"),
     "gateway": ("weft.invoke.>", "weft.tools.>"),
-    "broker": ("weft.broker.mint",),
+    "broker": ("weft.broker.mint", "weft.edge.oauth"),
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
     "revocation": (
         *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),

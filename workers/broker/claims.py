@@ -28,12 +28,21 @@ def fresh_id() -> str:
 
 
 def build_claims(
-    asked: DecisionInput, decision: Decision, *, settings: Settings, now: int, fresh_id: FreshID, intent: str | None
+    asked: DecisionInput,
+    decision: Decision,
+    *,
+    settings: Settings,
+    now: int,
+    fresh_id: FreshID,
+    intent: str | None,
+    req_wl: str | None = None,
+    rctx: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """What the token says, as `schemas.token.TokenClaims` orders it; tests hold it to that model.
 
     Takes the decision that allows it; raises RequestRefused where nothing of its life would be left.  `fresh_id` gives the `jti`, and at
     the root of a transaction its `txn`.  `intent` is the agent's free text, for readers inside the trust domain: nothing is decided by it.
+    `req_wl` and `rctx` are the token endpoint's; on the bus it is the gateway that asks.
     """
     grant = decision.grant
     if not decision or grant is None:
@@ -49,12 +58,13 @@ def build_claims(
         "sub": grant.sub,
         "scope": grant.purpose,
         "purp": grant.purpose,
-        "req_wl": settings.gateway_id,
-        "rctx": {"authn": "jwt-svid", "assurance": caller.assurance, "request": asked.request_digest},
+        "req_wl": req_wl or settings.gateway_id,
+        "rctx": {**(rctx or {"authn": "jwt-svid"}), "assurance": caller.assurance, "request": asked.request_digest},
         "tctx": shared.ceiling,
         "call": _call(asked, grant),
         "act": {"sub": caller.id, "instance": caller.instance, "version": grant.version, "deployment": grant.deployment},
         "act_chain": [] if parent is None else [actor.plain() for actor in parent.act_chain],
+        "req_chain": [] if parent is None else [link.plain() for link in parent.req_chain],
         "agentic_ctx": shared.context if intent is None else {**grant.agentic_ctx, "intent": intent},
         "evidence": shared.evidence,
         "cnf": {"jkt": caller.jkt},

@@ -53,6 +53,7 @@ def access_claims(claims: dict[str, Any], *, bound: bool) -> AccessTokenClaims:
                 "cnf": claims["cnf"] if bound else None,
                 "call": {name: value for name, value in call.items() if name != "authorization_details"},
                 "authorization_details": call.get("authorization_details", []),
+                "req_chain": claims.get("req_chain", []),
                 "status": claims.get("status"),
             }
         )

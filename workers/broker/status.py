@@ -11,6 +11,7 @@ from typing import Any
 
 from nats.aio.client import Client
 from weft.claims import targets_of
+from weft.digest import target_digest
 
 from schemas.points import Failure
 from schemas.reasons import DenyReason
@@ -29,7 +30,8 @@ def wanted(claims: Mapping[str, Any], kid: str) -> Allocated:
     act = claims["act"]
     past = [(actor["sub"], actor["instance"], actor["jti"]) for actor in claims["act_chain"]]
     targets = targets_of(jti=claims["jti"], txn=claims["txn"], user=claims["sub"], kid=kid, act=(act["sub"], act["instance"]), past=past)
-    return Allocated(targets=tuple(dict.fromkeys(targets)), rev=claims["rev"], exp=claims["exp"])
+    replaced = (target_digest("token", link["jti"]) for link in claims.get("req_chain", ()))
+    return Allocated(targets=tuple(dict.fromkeys((*targets, *replaced))), rev=claims["rev"], exp=claims["exp"])
 
 
 class BusStatuses:

@@ -69,6 +69,11 @@ class VerifiedAccessToken:
         """Digests of what ends it when revoked: itself, its transaction, the key, whom it names, who acts and acted."""
         return tuple(dict.fromkeys(_targets(self.claims, self.kid)))
 
+    def client_active(self, facts: Facts) -> bool:
+        """Its client is registered and active; or an agent is, for the tokens that the broker obtains in its name."""
+        holder = facts.client(self.claims.client_id) or facts.agent(self.claims.client_id)
+        return holder is not None and holder.state == "active"
+
     def require(self, *scopes: str) -> None:
         """Each of these scopes is in it; raises AccessTokenRefused (insufficient_scope)."""
         missing = [scope for scope in scopes if scope not in self.scope]
@@ -95,16 +100,12 @@ def verify_access_token(
     9. Sender-constrained tokens: the request proved that very key (`jkt` by DPoP, `x5t` by its client certificate).
     NOT checked: the scope (`require`), and whether the views are fresh, which the caller must ask before it believes a yes.
     """
-    claims, kid = _signed(unverified_token, facts)  # 1 to 4
-    if claims.iss != issuer:
-        raise AccessTokenRefused("another issuer")
-    if now >= claims.exp or claims.iat > now + SKEW_S or claims.exp - claims.iat > MAX_TTL_S:  # 5
-        raise AccessTokenRefused("expired, or not valid yet")
+    token = read_access_token(unverified_token, facts, issuer=issuer, now=now)  # 1 to 5
+    claims = token.claims
     if audience not in ((claims.aud,) if isinstance(claims.aud, str) else claims.aud):  # 6
         raise AccessTokenRefused("for another audience")
-    if not _client_active(claims.client_id, facts):  # 7
+    if not token.client_active(facts):  # 7
         raise AccessTokenRefused("its client is no active client")
-    token = VerifiedAccessToken(claims, kid, sha256(unverified_token), unverified_token)
     if revocations.behind(token):  # 8
         raise AccessTokenRefused("minted beyond this revocation view: try again")
     if revocations.revoked(token) is not None:
@@ -112,6 +113,16 @@ def verify_access_token(
     if claims.cnf is not None and (claims.cnf.jkt, claims.cnf.x5t) not in ((jkt, None), (None, x5t)):  # 9
         raise AccessTokenRefused("bound to a key that the request did not prove")
     return token
+
+
+def read_access_token(unverified_token: str, facts: Facts, *, issuer: str, now: float) -> VerifiedAccessToken:
+    """Steps 1 to 5: issued by us, and within its time.  Raises AccessTokenRefused.  NOT checked: all that follows."""
+    claims, kid = _signed(unverified_token, facts)
+    if claims.iss != issuer:
+        raise AccessTokenRefused("another issuer")
+    if now >= claims.exp or claims.iat > now + SKEW_S or claims.exp - claims.iat > MAX_TTL_S:
+        raise AccessTokenRefused("expired, or not valid yet")
+    return VerifiedAccessToken(claims, kid, sha256(unverified_token), unverified_token)
 
 
 def _signed(unverified: str, facts: Facts) -> tuple[AccessTokenClaims, str]:
@@ -132,23 +143,16 @@ def _signed(unverified: str, facts: Facts) -> tuple[AccessTokenClaims, str]:
         raise AccessTokenRefused("a claim is missing or not one that we issue") from None
 
 
-def _client_active(client_id: str, facts: Facts) -> bool:
-    """A registered client; or an agent, for the tokens that the broker obtains in its name."""
-    client = facts.client(client_id)
-    if client is not None:
-        return client.state == "active"
-    agent = facts.agent(client_id)
-    return agent is not None and agent.state == "active"
-
-
 def _targets(claims: AccessTokenClaims, kid: str) -> Iterator[str]:
     yield target_digest("token", claims.jti)
     yield target_digest("transaction", claims.txn)
     yield target_digest("key", kid)
     for name in (claims.sub, claims.client_id, claims.workload or ""):
-        yield from _named(name)
+        yield from named_targets(name)
     if claims.sub != claims.client_id and not claims.sub.startswith("spiffe://"):
         yield target_digest("user", claims.sub)
+    for link in claims.req_chain:
+        yield target_digest("token", link.jti)
     actor = claims.act
     while actor is not None:
         yield from _acted(actor)
@@ -156,14 +160,16 @@ def _targets(claims: AccessTokenClaims, kid: str) -> Iterator[str]:
 
 
 def _acted(actor: ActorClaim) -> Iterator[str]:
-    yield from _named(actor.sub)
+    yield from named_targets(actor.sub)
     if actor.instance is not None:
         yield target_digest("instance", actor.instance)
     if actor.jti is not None:
         yield target_digest("token", actor.jti)
+    if actor.jti is not None:
+        yield target_digest("token", actor.jti)
 
 
-def _named(name: str) -> Iterator[str]:
+def named_targets(name: str) -> Iterator[str]:
     """A workload and every namespace above it."""
     try:
         prefixes = SpiffeID.parse(name).prefixes()

@@ -103,7 +103,7 @@ def verify_svid(
         raise IdentityRefused(DenyReason.SVID_NOT_BOUND, "the audience names another key than the connection's")
     _check_life(claims, now)  # 4
     instance, attested = _instance(claims.get("weft_instance"), bound)  # 5
-    assurance = _assurance(claims.get("weft_assurance"), key_assurance)  # 6
+    assurance = lower_assurance(claims.get("weft_assurance"), key_assurance)  # 6
     if assurance == "development" and mode == "production":
         raise IdentityRefused(DenyReason.SVID_INVALID, "a development SVID in a fabric in production")
     return VerifiedSVID(workload, instance, attested, assurance, bound, claims["exp"], _jti(claims), thumbprint(bound))
@@ -142,14 +142,18 @@ def _check_life(claims: Mapping[str, Any], now: float) -> None:
 
 
 def _instance(claim: Any, nkey: str) -> tuple[str, bool]:
-    if claim is None:
-        return f"k{nkey[1:27].lower()}", False
-    if not isinstance(claim, str) or not _INSTANCE.fullmatch(claim):
+    attested = attested_instance(claim)
+    return (attested, True) if attested is not None else (f"k{nkey[1:27].lower()}", False)
+
+
+def attested_instance(claim: Any) -> str | None:
+    """The instance that an issuer attests, if it tells them apart.  Raises IdentityRefused for what is no instance id."""
+    if claim is not None and not (isinstance(claim, str) and _INSTANCE.fullmatch(claim)):
         raise IdentityRefused(DenyReason.SVID_INVALID, "weft_instance is not an instance id")
-    return claim, True
+    return claim
 
 
-def _assurance(claim: Any, of_key: Assurance) -> Assurance:
+def lower_assurance(claim: Any, of_key: Assurance) -> Assurance:
     """The lower of what the claim and the key's record say: a claim never raises it."""
     if claim not in (None, "development", "production"):
         raise IdentityRefused(DenyReason.SVID_INVALID, "weft_assurance is unknown")

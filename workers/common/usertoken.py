@@ -42,8 +42,8 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     jws = parsed(unverified_token, MAX_USER_TOKEN_BYTES, DenyReason.USER_TOKEN_INVALID)  # 1
     if (jws.typ or "").lower().removeprefix("application/") != "at+jwt":  # 2
         raise _refused("typ is not at+jwt")
-    issuer = issuers.issuer(_text(jws.unverified_payload, "iss"))  # 3
-    key = None if issuer is None else _jwks_key(issuer.jwks, jws)
+    issuer = issuers.issuer(text_of(jws.unverified_payload, "iss"))  # 3
+    key = None if issuer is None else jwks_key(issuer.jwks, jws)
     if issuer is None or key is None:
         raise _refused("no key of a known issuer")
     claims = signed_claims(jws, key, DenyReason.USER_TOKEN_INVALID)
@@ -52,18 +52,18 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     check_times(claims, now, invalid=DenyReason.USER_TOKEN_INVALID, expired=DenyReason.USER_TOKEN_INVALID)  # 5
     if "iat" not in claims:  # 6
         raise _refused("iat is missing")
-    _text(claims, "jti")
-    client_id, may_act = _text(claims, "client_id"), _party(claims, "may_act", issuer)
+    text_of(claims, "jti")
+    client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
     if agent_id not in (client_id, may_act):  # 7
         raise _refused("neither client_id nor may_act names this agent")
-    if _party(claims, "act", issuer) not in (None, agent_id):  # 8
+    if party_of(claims, "act", issuer) not in (None, agent_id):  # 8
         raise _refused("somebody else acts in it")
     if "cnf" in claims and (jkt is None or claims["cnf"] != {"jkt": jkt}):  # 9
         raise _refused("bound to a key that the caller has not shown")
     return UserRights(
-        sub=_text(claims, "sub"),
+        sub=text_of(claims, "sub"),
         iss=issuer.iss,
-        scope=_scope(claims.get("scope", "")),
+        scope=scope_of(claims.get("scope", "")),
         client_id=client_id,
         may_act=may_act,
         exp=claims["exp"],
@@ -75,14 +75,15 @@ def _refused(detail: str) -> IdentityRefused:
     return IdentityRefused(DenyReason.USER_TOKEN_INVALID, detail)
 
 
-def _text(claims: Mapping[str, Any], name: str) -> str:
+def text_of(claims: Mapping[str, Any], name: str) -> str:
+    """An identifier among the claims.  Raises IdentityRefused."""
     value = claims.get(name)
     if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
         raise _refused(f"{name} is missing or not an identifier")
     return value
 
 
-def _jwks_key(jwks: Mapping[str, Any], jws: ParsedJWS) -> PublicKey | None:
+def jwks_key(jwks: Mapping[str, Any], jws: ParsedJWS) -> PublicKey | None:
     """RFC 7517 section 4: of this `kid`, meant for signatures (`use`) and for this `alg`, where it says so."""
     for jwk in (element for element in jwks.get("keys", ()) if isinstance(element, dict)):
         if jwk.get("kid") == jws.kid and jwk.get("use", "sig") == "sig" and jwk.get("alg", jws.alg) == jws.alg:
@@ -90,17 +91,20 @@ def _jwks_key(jwks: Mapping[str, Any], jws: ParsedJWS) -> PublicKey | None:
     return None
 
 
-def _party(claims: Mapping[str, Any], name: str, issuer: UserIssuer) -> str | None:
-    """Who is named.  An `iss` beside the name has to be one whose names we know: the token's own, or this fabric."""
+def party_of(claims: Mapping[str, Any], name: str, issuer: UserIssuer) -> str | None:
+    """RFC 8693 sections 4.1 and 4.4: who is named.  Raises IdentityRefused.
+
+    An `iss` beside the name has to be one whose names we know: the token's own, or this fabric.
+    """
     claim = claims.get(name)
     if claim is None:
         return None
     if not isinstance(claim, dict) or claim.get("iss", issuer.iss) not in (issuer.iss, issuer.aud):
         raise _refused(f"{name} is not a party of a known issuer")
-    return _text(claim, "sub")
+    return text_of(claim, "sub")
 
 
-def _scope(claim: Any) -> tuple[str, ...]:
+def scope_of(claim: Any) -> tuple[str, ...]:
     """RFC 8693 section 4.2: a list separated by spaces."""
     if not isinstance(claim, str):
         raise _refused("scope is not text")

@@ -7,7 +7,7 @@ or `IdentityRefused`, both with a reason and a detail that repeats nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -16,13 +16,14 @@ from weft.claims import VerifiedToken
 from weft.digest import sha256
 from weft.errors import GuardReason, TokenRefused
 from weft.revocation import Revocable
+from weft.spiffeid import SpiffeID
 from weft.token import TokenVerifier
 
 from config.settings import Settings
 from schemas.decision import Parent, UserRights
 from schemas.facts import Kind
 from schemas.reasons import DenyReason
-from schemas.token import Ceiling, Evidence, PastActor
+from schemas.token import Ceiling, Evidence, PastActor, Requested
 from streams.facts_table import FactsTable
 from workers.common.bundles import cached_key
 from workers.common.identity import FactBundles, VerifiedSVID, verify_svid, verify_user_token
@@ -41,6 +42,18 @@ class RevocationsKnown(Protocol):
 
     def revoked(self, token: Revocable) -> int | None:
         """The entry that hits this token."""
+
+
+class Party(Protocol):
+    """Who continues a transaction; `VerifiedSVID` is one."""
+
+    @property
+    def id(self) -> SpiffeID:
+        """The workload."""
+
+    @property
+    def instance(self) -> str:
+        """Which of its processes."""
 
 
 class Kept(Generic[KeptT]):
@@ -102,7 +115,12 @@ class Verifier:
             self._users.put(key, rights, rights.exp)
         return rights
 
-    def parent(self, unverified_token: str, caller: VerifiedSVID, now: float) -> Parent:
+    def token_keys(self) -> Mapping[str, EllipticCurvePublicKey]:
+        """What verifies tokens of ours now, by `kid`."""
+        self._refresh_token_keys()
+        return self._token_keys
+
+    def parent(self, unverified_token: str, caller: Party, now: float) -> Parent:
         """The token this request continues: addressed to the caller's workload, or issued to this very instance; live; not revoked.
 
         A token whose audience is a tool's resource is a leaf: its audience is not the trust domain, so it fails verification here.
@@ -116,11 +134,15 @@ class Verifier:
             raise RequestRefused(reason, f"the parent token does not verify: {refused.reason}") from None
         if token.exp <= now:  # without the skew a guard grants: a child would outlive it
             raise RequestRefused(DenyReason.PARENT_EXPIRED, "the parent token has expired")
+        self.check_live(token)
+        return _continued(token, caller)
+
+    def check_live(self, token: Revocable) -> None:
+        """By the revocation view, which the caller knows to be fresh.  Raises RequestRefused."""
         if self._revocations.behind(token):
             raise RequestRefused(DenyReason.VIEW_BEHIND, "the parent token was minted beyond this revocation view")
         if self._revocations.revoked(token) is not None:
             raise RequestRefused(DenyReason.PARENT_REVOKED, "the parent token is revoked")
-        return _continued(token, caller)
 
     def _refresh_token_keys(self) -> None:
         """The keys that may have signed a live token: a retired one still may, a compromised one never."""
@@ -135,7 +157,7 @@ class Verifier:
                 self._token_keys[fact.kid] = key
 
 
-def _continued(token: VerifiedToken, caller: VerifiedSVID) -> Parent:
+def _continued(token: VerifiedToken, caller: Party) -> Parent:
     """As the decision reads it: a child's chain gains the actor it was called by, a sibling's stays."""
     past = tuple(PastActor(sub=p.sub, instance=p.instance, jti=p.jti, tool=p.tool, iat=p.iat) for p in token.act_chain)
     child = token.call.workload == str(caller.id)
@@ -156,6 +178,7 @@ def _continued(token: VerifiedToken, caller: VerifiedSVID) -> Parent:
             exp=token.exp,
             ceiling=_ceiling(token),
             act_chain=past,
+            req_chain=tuple(Requested(wl=link.wl, jti=link.jti, iat=link.iat) for link in token.req_chain),
             evidence=tuple(Evidence(tool=e.tool, seq=e.seq, object=e.object, at=e.at) for e in token.evidence),
             digest=token.digest,
         )

@@ -14,7 +14,7 @@ from workers.common.outbound import Outbound, Rules
 from workers.common.runtime import Runtime
 from workers.edge import fetch
 from workers.edge.bus import Bus
-from workers.edge.faces import jwks, ssf, status, statuslists
+from workers.edge.faces import jwks, oauth, ssf, status, statuslists
 from workers.edge.http import application
 from workers.edge.keys import Keys
 from workers.edge.readiness import Readiness
@@ -37,8 +37,9 @@ def build(settings: Settings) -> FastStream:
             *jwks.routes(Keys(bus)),
             *statuslists.routes(statuslists.Lists(statuslists.BusLists(bus)), Keys(bus, "status")),
             *ssf.routes(bus, well_known_path(settings.ssf_base)),
+            *oauth.routes(oauth.Face(bus, settings.issuer)),
         ]
-        server = HTTPServer(application(routes, ssf.BODIES), settings, lambda: runtime.fail("http_ended"))
+        server = HTTPServer(application(routes, {**ssf.BODIES, **oauth.BODIES}), settings, lambda: runtime.fail("http_ended"))
         serving.append(server)
         runtime.log.info(log.EDGE_LISTENED, host=settings.edge_host, port=server.port, tls=settings.edge_cert is not None)
 

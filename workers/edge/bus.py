@@ -10,12 +10,12 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from schemas import health, keys
+from schemas import health, keys, oauth
 from schemas.base import Wire
 from schemas.health import Asked, Health
 from schemas.points import Failure
 from streams.bus import HEADERS, Malformed, event, parse
-from streams.subjects import EDGE_KEYS, HEALTH
+from streams.subjects import EDGE_KEYS, HEALTH, OAUTH
 from workers.common.asking import Unanswered, ask
 from workers.edge.keys import KeysUnavailable
 
@@ -68,6 +68,13 @@ class Bus:
     ) -> AnswerT | Failure:
         """The answer of the worker whose business that is, or its typed refusal.  Raises Unanswered: 503 to the HTTP caller."""
         return await ask(self._nc, subject, event(type_, question, source=SOURCE), answered, model, deadline_s=deadline_s)
+
+    async def oauth(self, asked: oauth.Asked) -> oauth.Answered:
+        """What the broker answers a request of the OAuth face.  Raises Unanswered."""
+        found = await self.ask(OAUTH.at(), oauth.ASKED, asked, oauth.ANSWERED, oauth.Answered)
+        if isinstance(found, Failure):
+            raise Unanswered("refused")
+        return found
 
     async def keys(self, purpose: Literal["tokens", "status"] = "tokens") -> keys.JWKSet:
         """The public keys of that purpose.  Raises KeysUnavailable."""

@@ -2,41 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from workers.common.buckets import Buckets
+
 RATE_PER_S = 50.0
 BURST = 100.0
-ADDRESSES = 4096  # remembered; the one longest unseen is forgotten first
 SECURITY = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "strict-transport-security": "max-age=31536000",
 }
-
-
-class Buckets:
-    """Token buckets by address, bounded in number."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def take(self, address: str) -> bool:
-        """One request from there: may it pass?"""
-        now = self._clock()
-        left, at = self._buckets.pop(address, (BURST, now))
-        left = min(BURST, left + (now - at) * RATE_PER_S)
-        passed = left >= 1
-        self._buckets[address] = (left - 1 if passed else left, now)
-        if len(self._buckets) > ADDRESSES:
-            self._buckets.popitem(last=False)
-        return passed
 
 
 class BodyTooLarge(Exception):
@@ -48,7 +28,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, buckets: Buckets | None = None, bodies: Mapping[str, int] | None = None) -> None:
         self._app = app
-        self._buckets = buckets or Buckets()
+        self._buckets = buckets or Buckets(RATE_PER_S, BURST)
         self._bodies = sorted((bodies or {}).items(), key=lambda item: -len(item[0]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft import reading as read
-from weft.claims import MAX_HOPS, Actor, Ceiling, PastActor, VerifiedToken, parse_call, parse_evidence
+from weft.claims import MAX_HOPS, Actor, Ceiling, PastActor, VerifiedToken, parse_call, parse_evidence, parse_requests
 from weft.errors import Malformed
 
 ACCESS_TYP = "at+jwt"
@@ -38,6 +38,7 @@ def parse_access_claims(claims: read.Members, *, raw: str, digest: str, kid: str
         call=parse_call(read.obj(claims, "call"), claims),
         act=actor,
         act_chain=chain,
+        req_chain=parse_requests(claims),
         agentic_ctx={},
         evidence=tuple(parse_evidence(item) for item in read.objects(claims, "evidence")),
         jkt=read.digest(read.obj(claims, "cnf"), "jkt") if claims.get("cnf") is not None else "",

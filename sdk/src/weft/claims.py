@@ -67,6 +67,15 @@ class PastActor:
 
 
 @dataclass(frozen=True, slots=True)
+class Requested:
+    """A member of `req_chain`: who requested, at the token endpoint, a token that this one replaces or rests on."""
+
+    wl: str
+    jti: str
+    iat: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """A step that the guard of `tool` reported for this transaction."""
 
@@ -95,6 +104,7 @@ class VerifiedToken:
     call: Call
     act: Actor
     act_chain: tuple[PastActor, ...]
+    req_chain: tuple[Requested, ...]
     agentic_ctx: dict[str, Any]
     evidence: tuple[Evidence, ...]
     jkt: str  # `cnf.jkt`; empty where an access token is nobody's in particular
@@ -113,7 +123,8 @@ class VerifiedToken:
     def targets(self) -> tuple[str, ...]:
         """Digests of everything whose revocation ends this token: itself, what it descends from, who acts and acted, for whom, the key."""
         past = [(p.sub, p.instance, p.jti) for p in self.act_chain]
-        return targets_of(jti=self.jti, txn=self.txn, user=self.sub, kid=self.kid, act=(self.act.sub, self.act.instance), past=past)
+        own = targets_of(jti=self.jti, txn=self.txn, user=self.sub, kid=self.kid, act=(self.act.sub, self.act.instance), past=past)
+        return (*own, *(target_digest("token", link.jti) for link in self.req_chain))
 
 
 def targets_of(
@@ -156,6 +167,7 @@ def parse_claims(claims: read.Members, *, raw: str, digest: str, kid: str) -> Ve
         call=parse_call(read.obj(claims, "call")),
         act=_actor(read.obj(claims, "act")),
         act_chain=_chain(claims),
+        req_chain=parse_requests(claims),
         agentic_ctx=read.obj(claims, "agentic_ctx"),
         evidence=tuple(parse_evidence(item) for item in read.objects(claims, "evidence")),
         jkt=read.digest(read.obj(claims, "cnf"), "jkt"),
@@ -210,6 +222,14 @@ def _chain(claims: read.Members) -> tuple[PastActor, ...]:
         PastActor(read.spiffe_id(p, "sub"), read.instance(p), read.text(p, "jti"), read.text(p, "tool"), read.seconds(p, "iat"))
         for p in chain
     )
+
+
+def parse_requests(claims: read.Members) -> tuple[Requested, ...]:
+    """`req_chain`; raises Malformed."""
+    chain = read.objects(claims, "req_chain")
+    if len(chain) > MAX_HOPS:
+        raise Malformed("req_chain is too long")
+    return tuple(Requested(read.text(link, "wl"), read.text(link, "jti"), read.seconds(link, "iat")) for link in chain)
 
 
 def parse_evidence(claims: read.Members) -> Evidence:

@@ -7,10 +7,11 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from schemas.keys import JWKSet
+from workers.common.buckets import Buckets
 from workers.edge.faces import jwks, status
 from workers.edge.http import application
 from workers.edge.keys import Keys, KeysUnavailable
-from workers.edge.limits import BURST, Buckets
+from workers.edge.limits import BURST, RATE_PER_S
 from workers.edge.openapi import DOCUMENT
 from workers.edge.readiness import EXPECTED, Readiness
 
@@ -159,7 +160,7 @@ async def test_one_address_that_floods_is_told_so(client):
 
 def test_buckets_are_per_address_and_bounded():
     now = [0.0]
-    buckets = Buckets(lambda: now[0])
+    buckets = Buckets(RATE_PER_S, BURST, lambda: now[0])
     assert all(buckets.take("a") for _ in range(int(BURST)))
     assert not buckets.take("a")
     assert buckets.take("b")

@@ -1,0 +1,123 @@
+"""The broker's OAuth subject: a request that the edge received, answered as HTTP will be.
+
+Each in a task of its own, within its deadline.  Views first: by a stale one nobody is a client, nor is a token live.  Then who asks, how
+often, and whether it asked this before; only then what it asks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from nats.aio.msg import Msg
+
+from schemas.oauth import ANSWERED, ASKED, Answered, Asked, Refusal
+from schemas.reasons import DenyReason
+from streams.bus import HEADERS, CallerUnknown, Malformed, caller, event, parse
+from workers.broker.oauth.clients import Authenticated, Here, authenticate
+from workers.broker.oauth.form import Form
+from workers.broker.oauth.inspection import Inspection
+from workers.broker.oauth.parts import Parts
+from workers.broker.oauth.recording import SOURCE
+from workers.broker.oauth.refusals import OAuthRefused, not_authenticated, unavailable
+from workers.broker.oauth.token import TokenEndpoint
+from workers.common import log
+from workers.common.buckets import Buckets
+from workers.common.recorder import RecordUnavailable
+from workers.common.runtime import Runtime
+
+MAX_DEADLINE_S = 5.0
+MAX_IN_FLIGHT = 512  # of this face; an invocation is worth more than a token request
+RATE_PER_S = 50.0  # of one client and one copy of the broker
+BURST = 100.0
+
+
+class OAuthHandlers:
+    """Between the bus and the endpoints."""
+
+    def __init__(self, runtime: Runtime, parts: Parts, inspection: Inspection, accounts: Mapping[str, str]) -> None:
+        self._runtime = runtime
+        self._parts = parts
+        self._token = TokenEndpoint(parts)
+        self._inspection = inspection
+        self._accounts = accounts
+        self._clients = Buckets(RATE_PER_S, BURST)
+        self._here = Here(parts.settings.issuer, parts.settings.trust_domain, parts.settings.mode)
+
+    async def on_asked(self, msg: Msg) -> None:
+        """The edge asks."""
+        if msg.reply:
+            self._runtime.handle(self._serve(msg), name="oauth")
+
+    async def _serve(self, msg: Msg) -> None:
+        answer = await self.answer(msg)
+        await self._runtime.nc.publish(msg.reply, event(ANSWERED, answer, source=SOURCE), headers=HEADERS)
+
+    async def answer(self, msg: Msg) -> Answered:
+        """Never raises.  What is not a request by the edge is a bug or an attack, and hears 503."""
+        try:
+            caller(msg.headers, msg.subject, self._accounts)
+            asked = parse(Asked, msg.data)
+        except (CallerUnknown, Malformed):
+            return refused(unavailable(DenyReason.MALFORMED))
+        return refused(unavailable(DenyReason.MALFORMED)) if asked.type != ASKED else await self.reply(asked.data)
+
+    async def reply(self, asked: Asked) -> Answered:
+        """What the client hears.  Never raises."""
+        try:
+            return await self._in_time(asked)
+        except OAuthRefused as refusal:
+            self._runtime.log.info(log.OAUTH_REFUSED, endpoint=asked.endpoint, reason=str(refusal.reason), id=asked.id)
+            return refused(refusal)
+        except RecordUnavailable:
+            return refused(unavailable(DenyReason.RECORD_UNAVAILABLE))
+        except TimeoutError:
+            return refused(unavailable(DenyReason.DEADLINE_EXCEEDED))
+        except Exception as error:  # noqa: BLE001 - promise 7: a bug denies; a traceback may hold the input
+            self._runtime.log.error(log.REQUEST_FAILED, error=type(error).__name__)  # noqa: TRY400
+            return refused(unavailable(DenyReason.INTERNAL))
+
+    async def _in_time(self, asked: Asked) -> Answered:
+        now = self._parts.clock.now()
+        if not self._parts.views.fresh(now):
+            raise unavailable(DenyReason.VIEW_STALE)
+        if self._runtime.in_flight > MAX_IN_FLIGHT:
+            raise unavailable(DenyReason.TOO_MANY_IN_FLIGHT)
+        async with asyncio.timeout(min(MAX_DEADLINE_S, asked.deadline - now)):
+            return await self._answered(asked, now)
+
+    async def _answered(self, asked: Asked, now: float) -> Answered:
+        form = Form(asked.parameters)
+        client = authenticate(asked, form, self._parts.views.facts, self._here, now)
+        if not self._clients.take(client.client.client_id):
+            raise OAuthRefused("temporarily_unavailable", "too many requests", DenyReason.RATE_LIMITED, status=429, retry_after_s=1)
+        if client.once is not None and not await self._parts.once.claim(client.once, now):
+            raise not_authenticated("the client assertion was used before")
+        return await self._dispatch(asked, form, client)
+
+    async def _dispatch(self, asked: Asked, form: Form, client: Authenticated) -> Answered:
+        match asked.endpoint:
+            case "token":
+                return await self._token.answer(asked, form, client)
+            case "introspect":
+                return self._inspection.introspect(form, client)
+            case "revoke":
+                return await self._inspection.revoke(form, client)
+
+
+def refused(refusal: OAuthRefused) -> Answered:
+    """RFC 6749 section 5.2."""
+    body = Refusal(error=refusal.error, error_description=described(refusal.detail))
+    return Answered.model_validate(
+        {
+            "status": refusal.status,
+            "body": body.plain(),
+            "challenge": refusal.challenge,
+            "retry_after_s": refusal.retry_after_s,
+        }
+    )
+
+
+def described(text: str) -> str:
+    """The characters that `error_description` may hold: %x20-21, %x23-5B, %x5D-7E."""
+    return "".join(c if " " <= c <= "~" and c not in '"\\' else "'" for c in text)[:512]

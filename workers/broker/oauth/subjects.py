@@ -1,0 +1,248 @@
+"""Subject tokens: draft-ietf-oauth-transaction-tokens-10 section 1.3 of our sheet, RFC 8693 section 2.1.
+
+| type | who vouches | what it must be for |
+|---|---|---|
+| `access_token` | a provider of people, or Weft itself | this client: its `client_id` or `may_act`, or a resource that the client serves |
+| `id_token` | a provider of people | this client, or this fabric |
+| `jwt` | a provider of people | this fabric |
+| `self_signed` | the client, with the key it authenticates with | this issuer alone |
+| `unsigned_json` | the client's authentication alone | |
+
+Whatever names a workload names the client's own: nobody vouches for another's.  A Transaction Token is `replacements`' business.  SAML
+assertions are not taken.  All refusals are OAuthRefused (invalid_request, RFC 8693 section 2.2.2), and repeat nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from weft.digest import sha256
+from weft.errors import Malformed
+from weft.strictjson import parse_object
+
+from schemas.clients import SubjectType
+from schemas.decision import UserRights
+from schemas.exchange import Subject
+from schemas.facts import UserIssuer
+from schemas.reasons import DenyReason
+from schemas.token import Requested
+from streams.facts_table import FactsTable
+from workers.broker.oauth.clients import Authenticated
+from workers.broker.oauth.refusals import OAuthRefused
+from workers.common.accesstoken import AccessTokenRefused, verify_access_token
+from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
+from workers.common.decision.draft import is_workload
+from workers.common.jose import ParsedJWS
+from workers.common.usertoken import MAX_USER_TOKEN_BYTES, jwks_key, party_of, scope_of, text_of
+from workers.common.verification import RevocationsKnown
+
+MAX_JSON_BYTES = 4096
+MAX_SELF_SIGNED_AGE_S = 300
+_INVALID = DenyReason.SUBJECT_TOKEN_INVALID
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a subject token is read with."""
+
+    facts: FactsTable
+    revocations: RevocationsKnown
+    issuer: str
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """A verified subject, and as the decision about a tool reads the person, where it is one."""
+
+    subject: Subject
+    user: UserRights | None = None
+
+
+def read_subject(unverified_token: str, type_: SubjectType, client: Authenticated, reading: Reading) -> Vouched:
+    """Raises OAuthRefused.  `txn_token` is not read here."""
+    read = _READERS.get(type_)
+    if read is None:
+        raise OAuthRefused("invalid_request", "not a type of subject token that is read here", _INVALID)
+    try:
+        vouched = read(unverified_token, client, reading)
+    except IdentityRefused as refused:
+        raise OAuthRefused("invalid_request", f"subject_token: {refused.detail}", _INVALID) from None
+    _check_subject(vouched.subject, client, reading.facts)
+    return vouched
+
+
+def _check_subject(subject: Subject, client: Authenticated, facts: FactsTable) -> None:
+    """A person, the client itself, or the workload that it is.  What Weft issued itself names whom it was issued to."""
+    if subject.chain:
+        return
+    if is_workload(subject.sub) and subject.sub != client.workload:
+        raise OAuthRefused("invalid_request", "subject_token: names a workload that the client is not", _INVALID)
+    if subject.sub != client.client.client_id and facts.client(subject.sub) is not None:
+        raise OAuthRefused("invalid_request", "subject_token: names another client", _INVALID)
+
+
+# --- tokens of providers --------------------------------------------------------------------------------------------------------
+
+
+def _access_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
+    jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
+    if jws.unverified_payload.get("iss") == reading.issuer:
+        return _own_access_token(token, client, reading)
+    if (jws.typ or "").lower().removeprefix("application/") != "at+jwt":
+        raise IdentityRefused(_INVALID, "typ is not at+jwt")
+    issuer, claims = _by_provider(jws, reading)
+    text_of(claims, "jti")
+    client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
+    if not set(audiences(claims.get("aud"))) & set(client.client.protects):
+        _check_addressed(claims, issuer, {client_id, may_act}, client)
+    return _person(token, "access_token", issuer, claims, scope=scope_of(claims.get("scope", "")), client_id=client_id, may_act=may_act)
+
+
+def _check_addressed(claims: Mapping[str, Any], issuer: UserIssuer, named: set[str | None], client: Authenticated) -> None:
+    """As on the bus (workers.common.usertoken): for this fabric and this client, nobody else acting in it, its key shown where it has one.
+
+    A token for a resource that the client serves was shown to it by somebody else, whose key it checked itself (RFC 9449 section 7.1).
+    """
+    own = {client.client.client_id, client.workload} - {None}
+    if issuer.aud not in audiences(claims.get("aud")) or not named & own:
+        raise IdentityRefused(_INVALID, "neither for this client nor for a resource that it serves")
+    if party_of(claims, "act", issuer) not in (None, *own):
+        raise IdentityRefused(_INVALID, "somebody else acts in it")
+    if "cnf" in claims and claims["cnf"] not in ({"jkt": client.jkt}, {"x5t#S256": client.x5t}):
+        raise IdentityRefused(_INVALID, "bound to a key that the client has not shown")
+
+
+def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
+    jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
+    if (jws.typ or "").lower() not in ("", "jwt"):
+        raise IdentityRefused(_INVALID, "typ is another token's")
+    issuer, claims = _by_provider(jws, reading)
+    named = audiences(claims.get("aud"))
+    if not {client.client.client_id, client.workload, issuer.aud} & set(named):
+        raise IdentityRefused(_INVALID, "neither for this client nor for this fabric")
+    if len(named) > 1 and claims.get("azp") not in (client.client.client_id, client.workload):  # OpenID Connect Core section 3.1.3.7
+        raise IdentityRefused(_INVALID, "for several audiences, and azp is not this client")
+    return _person(token, "id_token", issuer, claims, scope=None, client_id=client.client.client_id)
+
+
+def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
+    jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
+    if (jws.typ or "").lower() not in ("", "jwt"):
+        raise IdentityRefused(_INVALID, "typ is another token's")
+    issuer, claims = _by_provider(jws, reading)
+    if not {issuer.aud, reading.issuer} & set(audiences(claims.get("aud"))):
+        raise IdentityRefused(_INVALID, "aud is not this fabric")
+    scope = scope_of(claims["scope"]) if "scope" in claims else None
+    return _person(token, "jwt", issuer, claims, scope=scope, client_id=client.client.client_id)
+
+
+def _by_provider(jws: ParsedJWS, reading: Reading) -> tuple[UserIssuer, dict[str, Any]]:
+    """Signed by a provider among the facts; within its time.  `iat` is asked for: the record wants to know when it began."""
+    issuer = reading.facts.issuer(text_of(jws.unverified_payload, "iss"))
+    key = None if issuer is None else jwks_key(issuer.jwks, jws)
+    if issuer is None or key is None:
+        raise IdentityRefused(_INVALID, "no key of a known issuer")
+    claims = signed_claims(jws, key, _INVALID)
+    check_times(claims, reading.now, invalid=_INVALID, expired=_INVALID)
+    if "iat" not in claims:
+        raise IdentityRefused(_INVALID, "iat is missing")
+    return issuer, claims
+
+
+def _person(
+    token: str,
+    type_: SubjectType,
+    issuer: UserIssuer,
+    claims: Mapping[str, Any],
+    *,
+    scope: tuple[str, ...] | None,
+    client_id: str,
+    may_act: str | None = None,
+) -> Vouched:
+    sub, exp, digest = text_of(claims, "sub"), claims["exp"], sha256(token)
+    subject = Subject(type=type_, sub=sub, iss=issuer.iss, scope=scope, exp=exp, digest=digest)
+    rights = UserRights(sub=sub, iss=issuer.iss, scope=scope or (), client_id=client_id, may_act=may_act, exp=exp, digest=digest)
+    return Vouched(subject, rights)
+
+
+# --- ours, and the client's own word ----------------------------------------------------------------------------------------------
+
+
+def _own_access_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
+    """Issued here; for this fabric, or for a resource that the client serves.  Its holder is the first link of the call chain."""
+    for audience in (reading.issuer, *client.client.protects):
+        try:
+            found = verify_access_token(
+                token,
+                reading.facts,
+                reading.revocations,
+                issuer=reading.issuer,
+                audience=audience,
+                now=reading.now,
+                jkt=client.jkt,
+                x5t=client.x5t,
+            )
+        except AccessTokenRefused as refused:
+            detail = refused.detail
+            continue
+        claims = found.claims
+        link = Requested(wl=claims.workload or claims.client_id, jti=claims.jti, iat=claims.iat)
+        return Vouched(
+            Subject(
+                type="access_token",
+                sub=claims.sub,
+                iss=claims.iss,
+                scope=found.scope,
+                exp=claims.exp,
+                chain=(link,),
+                digest=found.digest,
+            )
+        )
+    raise IdentityRefused(_INVALID, detail)
+
+
+def _self_signed(token: str, client: Authenticated, reading: Reading) -> Vouched:
+    """Signed by the client's own key; `aud` is this service and nobody else (the draft: SHALL verify), made within five minutes."""
+    if client.client.jwks is None:
+        raise IdentityRefused(_INVALID, "the client has no key of its own")
+    jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
+    if (jws.typ or "").lower() not in ("", "jwt"):
+        raise IdentityRefused(_INVALID, "typ is another token's")
+    key = jwks_key(client.client.jwks, jws)
+    if key is None or jws.unverified_payload.get("iss") not in (client.client.client_id, client.workload):
+        raise IdentityRefused(_INVALID, "not signed by this client")
+    claims = signed_claims(jws, key, _INVALID)
+    if audiences(claims.get("aud")) != [reading.issuer]:
+        raise IdentityRefused(_INVALID, "aud is not this service alone")
+    check_times(claims, reading.now, invalid=_INVALID, expired=_INVALID)
+    if reading.now - claims.get("iat", 0) > MAX_SELF_SIGNED_AGE_S + SKEW_S:
+        raise IdentityRefused(_INVALID, "made too long ago")
+    return _own_word(text_of(claims, "sub"), "self_signed", token, client, claims["exp"])
+
+
+def _unsigned_json(text: str, client: Authenticated, _: Reading) -> Vouched:
+    """Good for nothing but who authenticated the request: no `exp`, no signature."""
+    if len(text) > MAX_JSON_BYTES:
+        raise IdentityRefused(_INVALID, f"longer than {MAX_JSON_BYTES} bytes")
+    try:
+        claims = parse_object(text.encode(), "the subject token")
+    except (Malformed, UnicodeEncodeError):
+        raise IdentityRefused(_INVALID, "not a JSON object without duplicate names") from None
+    return _own_word(text_of(claims, "sub"), "unsigned_json", text, client, None)
+
+
+def _own_word(sub: str, type_: SubjectType, token: str, client: Authenticated, exp: int | None) -> Vouched:
+    subject = Subject(type=type_, sub=sub, iss=client.client.client_id, exp=exp, digest=sha256(token))
+    return Vouched(subject)
+
+
+_READERS: dict[SubjectType, Callable[[str, Authenticated, Reading], Vouched]] = {
+    "access_token": _access_token,
+    "id_token": _id_token,
+    "jwt": _jwt,
+    "self_signed": _self_signed,
+    "unsigned_json": _unsigned_json,
+}

@@ -1,0 +1,113 @@
+"""Transaction Tokens as subject tokens: what a replacement continues.  draft-ietf-oauth-transaction-tokens-10 section 1.7 of our sheet.
+
+`txn`, `sub` and `aud` stay, scope only shrinks, the new token outlives no old one, and the call chain grows by the token that is replaced:
+`req_chain` where no tool was named, `act_chain` where one was.  Who may continue a token that opens a tool is the rule of the bus: the
+workload it is addressed to, or the very instance it was issued to.  One that opens none may be continued by any client with a ceiling
+for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from weft.digest import sha256
+from weft.errors import Malformed
+from weft.jws import parse_jws
+from weft.spiffeid import SpiffeID
+from weft.strictjson import parse_object
+
+from schemas.decision import Parent
+from schemas.exchange import Subject
+from schemas.reasons import DenyReason
+from schemas.token import MAX_HOPS, MAX_TOKEN_BYTES, Ceiling, Requested
+from workers.broker.oauth.refusals import OAuthRefused, unavailable
+from workers.common.requests import RequestRefused
+from workers.common.transactiontoken import TransactionTokenRefused, VerifiedTransaction, verify_transaction
+from workers.common.verification import Verifier
+
+ALL = ("*",)
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """See workers.common.verification.Party."""
+
+    id: SpiffeID
+    instance: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """A verified Transaction Token, as the two decisions read it."""
+
+    subject: Subject
+    parent: Parent
+    tool: str | None = None  # that it opens
+    tctx: dict[str, Any] = field(default_factory=dict)
+    rctx: dict[str, Any] = field(default_factory=dict)
+
+
+def read_transaction(
+    unverified_token: str, verifier: Verifier, workload: Workload | None, *, issuer: str, trust_domain: str, now: float
+) -> Continued:
+    """Live, not revoked, and this client's to continue.  Raises OAuthRefused."""
+    try:
+        if not _opens_a_tool(unverified_token):
+            token = verify_transaction(unverified_token, verifier.token_keys(), issuer=issuer, trust_domain=trust_domain, now=now)
+            verifier.check_live(token)
+            return _without_tool(token)
+        if workload is None:
+            raise OAuthRefused("invalid_request", "subject_token: only a workload continues it", DenyReason.PARENT_NOT_ADDRESSED)
+        return _with_tool(unverified_token, verifier.parent(unverified_token, workload, now))
+    except RequestRefused as refused:
+        if refused.reason is DenyReason.VIEW_BEHIND:
+            raise unavailable(refused.reason) from None
+        raise OAuthRefused("invalid_request", f"subject_token: {refused.detail}", refused.reason) from None
+    except (TransactionTokenRefused, Malformed) as refused:
+        raise OAuthRefused("invalid_request", f"subject_token: {refused}", DenyReason.PARENT_INVALID) from None
+
+
+def _opens_a_tool(unverified: str) -> bool:
+    """Which of the two shapes it has; nothing is believed."""
+    return "call" in parse_object(parse_jws(unverified, MAX_TOKEN_BYTES).payload, "the token")
+
+
+def _without_tool(token: VerifiedTransaction) -> Continued:
+    claims = token.claims
+    if len(claims.req_chain) >= MAX_HOPS:
+        raise OAuthRefused("invalid_request", "the subject token may not be replaced any more", DenyReason.CHAIN_TOO_DEEP)
+    chain = (*claims.req_chain, Requested(wl=claims.req_wl, jti=claims.jti, iat=claims.iat))
+    scope = tuple(claims.scope.split())
+    subject = Subject(
+        type="txn_token", sub=claims.sub, iss=claims.iss, scope=scope, exp=claims.exp, txn=claims.txn, chain=chain, digest=token.digest
+    )
+    parent = Parent(
+        how="sibling",
+        jti=claims.jti,
+        txn=claims.txn,
+        sub=claims.sub,
+        iat=claims.iat,
+        exp=claims.exp,
+        ceiling=Ceiling(purposes=scope, tools=ALL, actions=ALL, depth=MAX_HOPS),
+        act_chain=(),
+        req_chain=chain,
+        digest=token.digest,
+    )
+    return Continued(subject, parent, None, claims.tctx, claims.rctx)
+
+
+def _with_tool(unverified: str, parent: Parent) -> Continued:
+    """Its purpose is its scope here; what its ceiling allows besides, an agent asks for on the bus."""
+    payload = parse_object(parse_jws(unverified, MAX_TOKEN_BYTES).payload, "the token")
+    subject = Subject(
+        type="txn_token",
+        sub=parent.sub,
+        iss=payload["iss"],
+        scope=(payload["scope"],),
+        exp=parent.exp,
+        txn=parent.txn,
+        chain=parent.req_chain,
+        digest=sha256(unverified),
+    )
+    return Continued(subject, parent, payload["call"]["tool"])
