@@ -72,6 +72,12 @@ class Settings(BaseModel):
     ssf_issuer: str | None = None  # `iss` of the signals we send, and where their receivers find the API; none: `issuer`
     ssf_default_subjects: Literal["ALL", "NONE"] = "ALL"  # whom a new stream tells of before its receiver adds or removes anyone
     ssf_min_verification_interval_s: int = Field(default=5, ge=0, le=86_400)
+    kek_file: Path | None = None  # the broker's key-encryption key, unless WEFT_BROKER_KEK holds it; keys/broker.kek otherwise
+    egress_host: str = "127.0.0.1"
+    egress_port: int = Field(default=8444, ge=0, le=65535)
+    egress_cert: Path | None = None  # PEM; with egress_key; required unless egress_host is loopback
+    egress_key: Path | None = None
+    egress_url: str | None = None  # as agents reach it, where that is not host and port
     workload_api: Path | None = None  # the development issuer's socket
 
     @model_validator(mode="after")
@@ -83,23 +89,31 @@ class Settings(BaseModel):
                 raise ValueError("servers: each is nats://host:port or tls://host:port")
             if url.scheme != "tls" and not loopback(url.hostname):
                 raise ValueError("servers: tls:// unless the host is loopback")
-        if (self.edge_cert is None) != (self.edge_key is None):
-            raise ValueError("edge_cert and edge_key come together")
-        if (self.nats_cert is None) != (self.nats_key is None):
-            raise ValueError("nats_cert and nats_key come together")
+        for name, cert, key in self._certificates:
+            if (cert is None) != (key is None):
+                raise ValueError(f"{name}_cert and {name}_key come together")
         base = urlsplit(self.ssf_base)
         if base.scheme != "https" or not base.hostname or base.query or base.fragment or "?" in self.ssf_base or "#" in self.ssf_base:
             raise ValueError("ssf_issuer: an https URL without query and fragment")
         for network in self.outbound_private:
             ip_network(network)
-        if self.edge_cert is None and not loopback(self.edge_host):
-            raise ValueError("edge_host: a certificate is required unless it is loopback")
+        for name, host, cert in (("edge", self.edge_host, self.edge_cert), ("egress", self.egress_host, self.egress_cert)):
+            if cert is None and not loopback(host):
+                raise ValueError(f"{name}_host: a certificate is required unless it is loopback")
         return self
 
     @property
     def ssf_base(self) -> str:
         """`iss` of the signals we send."""
         return self.issuer if self.ssf_issuer is None else self.ssf_issuer
+
+    @property
+    def _certificates(self) -> tuple[tuple[str, Path | None, Path | None], ...]:
+        return (
+            ("edge", self.edge_cert, self.edge_key),
+            ("egress", self.egress_cert, self.egress_key),
+            ("nats", self.nats_cert, self.nats_key),
+        )
 
     @property
     def creds(self) -> Path:
@@ -110,6 +124,22 @@ class Settings(BaseModel):
     def keys(self) -> Path:
         """Folder of private keys, 0700; each file 0600."""
         return self.state / "keys"
+
+    @property
+    def kek(self) -> Path:
+        """File of the broker's key-encryption key."""
+        return self.kek_file or self.keys / "broker.kek"
+
+    @property
+    def egress(self) -> str:
+        """The egress as agents reach it: where endpoints of its tools begin."""
+        scheme = "https" if self.egress_cert else "http"
+        return (self.egress_url or f"{scheme}://{self.egress_host}:{self.egress_port}").rstrip("/")
+
+    @property
+    def egress_id(self) -> str:
+        """The SPIFFE ID of the egress: the workload of the tools that it stands before."""
+        return f"spiffe://{self.trust_domain}/weft/egress"
 
 
 def load(state: Path, environ: Mapping[str, str] | None = None) -> Settings:

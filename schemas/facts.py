@@ -14,6 +14,7 @@ from schemas.authservers import Obtain, ObtainBy, ServerAuth, ServerURL
 from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.detections import DetectionRule
+from schemas.egress import Egress
 from schemas.events.ssf import StreamStatus
 from schemas.subject_ids import SubjectID
 from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, TokenForm
@@ -40,6 +41,7 @@ class Kind(StrEnum):
     AUTHORIZATION_SERVER = "authserver"
     POINT = "point"
     STREAM = "stream"
+    CREDENTIAL = "credential"
 
 
 Patterns = tuple[str, ...]
@@ -135,6 +137,7 @@ class Tool(Wire):
     status_list: bool = False  # its tokens get an entry in a status list, for verifiers that are not on the bus
     max_ttl_s: Ttl = DEFAULT_TTL_S
     environment: Environment = {}
+    egress: Egress | None = None  # the egress stands before it: `workload` and `endpoint` are the egress's
     selectors: Selectors = Selectors()  # of its workload's process, where no agent has that SPIFFE ID; empty ones match nothing
     state: State = "active"
 
@@ -217,7 +220,7 @@ class Posture(Wire):
     revoke: bool = False  # what was minted before this revision is revoked
 
 
-Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter"]
+Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter", "custodian"]
 
 
 class Grant(Wire):
@@ -266,6 +269,30 @@ class UserIssuer(Wire):
     aud: str  # this fabric, as the issuer names it
 
 
+Host = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]{1,253}(:[0-9]{1,5})?$|^\[[0-9a-f:.]{2,45}\](:[0-9]{1,5})?$")]
+
+
+class CredentialVersion(Wire):
+    """One version: which sealed value it is, and since when."""
+
+    version: Annotated[int, Field(ge=1)]
+    digest: Digest  # of the sealed value
+    at: Seconds
+
+
+class Credential(Wire):
+    """What a tool really needs (an API key, a client secret, a refresh token), without its value: that lies sealed in the broker's vault,
+    and leaves it for the egress alone, for tools whose upstream is one of `hosts`.  Key: the name.
+    """
+
+    kind: Literal[Kind.CREDENTIAL] = Kind.CREDENTIAL
+    name: Name
+    type: Literal["api_key", "client_secret", "refresh_token", "password"] = "api_key"
+    hosts: Annotated[tuple[Host, ...], Field(min_length=1, max_length=16)]
+    current: Annotated[int, Field(ge=1)]  # the version in use
+    versions: tuple[CredentialVersion, ...]  # that the vault keeps, oldest first
+
+
 KeyPurpose = Literal["tokens", "revocation", "signals", "signals-rs256", "svid", "checkpoint", "status"]
 
 
@@ -279,6 +306,8 @@ class Key(Wire):
     trust_domain: str
     assurance: Literal["development", "production"] = "production"
     state: Literal["active", "retired", "compromised"] = "active"
+    not_before: Seconds = 0  # signs from then on; published earlier, so that everybody knows it by then
+    not_after: Seconds | None = None  # signs until then; what it signed is verified until the last of it has expired
 
 
 class Client(Wire):
@@ -426,7 +455,8 @@ FactBody = Annotated[
     | AuthorizationServer
     | Point
     | Detection
-    | EventStream,
+    | EventStream
+    | Credential,
     Field(discriminator="kind"),
 ]
 

@@ -26,6 +26,7 @@ class Attach(Wire):
     """A guard starts, or hears that its tools changed."""
 
     tools: tuple[Name, ...]
+    every: bool = False  # all tools of this workload, whatever their names
 
 
 class Attached(Wire):

@@ -30,6 +30,8 @@ COMPLETED = "org.weft.record.completed.v1"
 UNCONTAINED = "org.weft.record.uncontained.v1"
 EXCHANGED = "org.weft.record.exchanged.v1"
 NOT_EXCHANGED = "org.weft.record.notexchanged.v1"
+CUSTODY = "org.weft.record.custody.v1"
+RELEASED = "org.weft.record.released.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -231,6 +233,31 @@ class NotExchanged(Wire):
     detail: str | None = None  # which rule of which format; never the input
 
 
+class Custody(Wire):
+    """What a custodian did with a credential or a token key, or was refused.  Never a value."""
+
+    person: str
+    what: str  # `key.prepared`, `credential.put` and so on
+    name: Name | None = None
+    version: int | None = None
+    kid: str | None = None
+    refused: DenyReason | None = None
+    detail: str | None = None
+
+
+class Released(Wire):
+    """A credential went to the egress, for one call.  Committed before it leaves the broker."""
+
+    tool: Name
+    credential: Name
+    version: int
+    jti: str
+    txn: str
+    agent: SpiffeIDText
+    instance: InstanceID
+    point: str  # the egress, as the server attested it
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -254,6 +281,8 @@ RecordData = (
     | Transmitted
     | Exchanged
     | NotExchanged
+    | Custody
+    | Released
     | Canary
 )
 BY_TYPE: dict[str, type[Any]] = {
@@ -273,5 +302,7 @@ BY_TYPE: dict[str, type[Any]] = {
     UNCONTAINED: Uncontained,
     EXCHANGED: Exchanged,
     NOT_EXCHANGED: NotExchanged,
+    CUSTODY: Custody,
+    RELEASED: Released,
     CANARY: Canary,
 }

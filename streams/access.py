@@ -191,8 +191,23 @@ _CUTTER = Permissions(
     ),
 )
 _EDGE = Permissions(
-    publish=(s.EDGE_KEYS.filter, s.EDGE_SSF.filter, s.EDGE_STATUS.filter, s.OAUTH.filter, s.SET.at("edge"), f"{s.HEALTH.prefix}.*"),
+    publish=(
+        s.EDGE_KEYS.filter,
+        s.EDGE_SSF.filter,
+        s.EDGE_STATUS.filter,
+        s.OAUTH.filter,
+        s.SET.at("edge"),
+        f"{s.HEALTH.prefix}.*",
+        s.EGRESS_HEALTH.filter,
+    ),
     subscribe=(s.FETCH.filter, f"{s.worker_inbox('edge')}.>"),
+    respond=True,
+)
+
+_EGRESS_NAME = "*.{egress}"  # an instance of it, then the egress's SPIFFE ID as a subject: each copy is a point of its own
+_EGRESS = Permissions(
+    publish=(*(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.RELEASE)), DIRECT_GET_REVOCATIONS),
+    subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.EGRESS_HEALTH.filter, f"{s.worker_inbox('egress')}.>"),
     respond=True,
 )
 
@@ -208,8 +223,15 @@ CREDENTIALS: dict[str, Credential] = {
         _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
         _worker(
             "broker",
-            publish=(*_direct_get("RECORD"), s.STATUS.filter, s.CLAIMED.at("broker") + ".*", s.ORDER.filter),
-            subscribe=(s.MINT.filter, s.OAUTH.filter),
+            publish=(
+                *_direct_get("RECORD"),
+                s.STATUS.filter,
+                s.CLAIMED.at("broker") + ".*",
+                s.ORDER.filter,
+                s.FACT.at("credential") + ".>",
+                s.SEALED.filter,
+            ),
+            subscribe=(s.MINT.filter, s.OAUTH.filter, s.SEALED.filter, "weft.command.broker.>", s.RELEASE.filter),
         ),
         _worker(
             "signals",
@@ -310,14 +332,17 @@ LIMITS: dict[str, Limits] = {
 
 EXPORTS: tuple[Export, ...] = (
     *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)),
-    *(Export(subject.filter, "service", ("POINTS",)) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE)),
+    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK)),
+    Export(s.NOTICE.filter, "service", ("POINTS",)),
+    Export(s.RELEASE.filter, "service", ("EGRESS",)),
+    Export(s.EGRESS_HEALTH.filter, "service", ("EDGE",), by="EGRESS", response="Stream"),
     Export("weft.command.>", "service", ("OPERATORS",)),
     Export("weft.query.>", "service", ("OPERATORS",)),
     Export(s.SET.filter, "service", ("POINTS", "OPERATORS", "EDGE")),
     *(Export(subject.filter, "service", ("EDGE",)) for subject in (s.EDGE_KEYS, s.EDGE_SSF, s.EDGE_STATUS, s.OAUTH)),
     Export(s.FETCH.filter, "service", ("FABRIC",), by="EDGE"),
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
-    Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS"), response="Stream", share=False),
-    Export(s.PUSH_REVOCATION.filter, "stream", ("POINTS", "OPERATORS")),
-    Export(s.PUSH_TOOL.filter, "stream", ("POINTS",)),
+    Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS", "EGRESS"), response="Stream", share=False),
+    Export(s.PUSH_REVOCATION.filter, "stream", ("POINTS", "OPERATORS", "EGRESS")),
+    Export(s.PUSH_TOOL.filter, "stream", ("POINTS", "EGRESS")),
 )

@@ -17,6 +17,7 @@ from schemas.facts import (
     Agent,
     AuthorizationServer,
     Client,
+    Credential,
     Detection,
     EventStream,
     Fact,
@@ -48,7 +49,7 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
             return SpiffeID.parse(body.id).subject
         case Namespace():
             return SpiffeID.parse(body.prefix).subject
-        case Tool() | Policy() | ResponsePolicy() | Detection() | AuthorizationServer():
+        case Tool() | Policy() | ResponsePolicy() | Detection() | AuthorizationServer() | Credential():
             return body.name
         case Relation():
             return subjects.relation_key(body.subject, body.relation, body.object)

@@ -19,6 +19,7 @@ from schemas.facts import (
     AuthorizationServer,
     Bounds,
     Client,
+    Credential,
     Detection,
     EventStream,
     Fact,
@@ -62,7 +63,8 @@ BodyT = TypeVar(
     | AuthorizationServer
     | Point
     | Detection
-    | EventStream,
+    | EventStream
+    | Credential,
 )
 
 
@@ -276,6 +278,14 @@ class FactsTable:
     def uncontained_of(self, workload: str) -> tuple[str, ...]:
         """The names of those of this workload; by their name alone, so that one that cannot be read counts."""
         return tuple(name for name in sorted(self._uncontained) if _workload(name) == workload)
+
+    def credential(self, name: str) -> Credential | None:
+        """What is known of a credential in the broker's vault."""
+        return self._body(Kind.CREDENTIAL, name, Credential)
+
+    def credentials(self) -> tuple[Credential, ...]:
+        """All of them, by name."""
+        return self._bodies(Kind.CREDENTIAL, Credential)
 
     # --- receivers' streams -----------------------------------------------------------------------------------------------------
 

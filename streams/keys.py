@@ -1,8 +1,9 @@
 """The fabric's own signing keys: one per purpose and holder, as files only their owner reads.  RFC 7518 section 6.2, RFC 8037, RFC 7638.
 
-`tokens`, `signals`, `svid` and `status` are ECDSA P-256 keys (ES256), `revocation` is an Ed25519 key (EdDSA): its entries are many and
+`signals`, `svid` and `status` are ECDSA P-256 keys (ES256), `revocation` is an Ed25519 key (EdDSA): its entries are many and
 short, and every point verifies each.  `signals-rs256` is an RSA key (RS256), for streams whose receivers follow the CAEP
 Interoperability Profile.  The file is PKCS#8 PEM, mode 0600.  Which worker may load which purpose is its `app.py`'s to keep.
+The keys that sign tokens are several, change, and lie encrypted: streams.tokenkeys.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from weft.digest import canonical, sha256
 from config.settings import Settings
 from streams.secretfile import read_secret, write_secret
 
-Purpose = Literal["tokens", "signals", "signals-rs256", "svid", "revocation", "status"]
-PURPOSES: tuple[Purpose, ...] = ("tokens", "signals", "signals-rs256", "svid", "revocation", "status")
+Purpose = Literal["signals", "signals-rs256", "svid", "revocation", "status"]
+PURPOSES: tuple[Purpose, ...] = ("signals", "signals-rs256", "svid", "revocation", "status")
 RSA_BITS = 2048  # the least that RFC 7518 section 3.3 and the profile allow; verifying and signing are quick with it
 _ED25519: tuple[Purpose, ...] = ("revocation",)
 _RSA: tuple[Purpose, ...] = ("signals-rs256",)

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from weft.nkey import KeyPair, Kind
+from weft.spiffeid import SpiffeID
 
 from config.settings import Settings
 from streams import access, natsjwt
@@ -65,6 +66,7 @@ class AdmissionKeys:
 def create_operator(state: Path, settings: Settings) -> OperatorFiles:
     """Make what is missing, render everything.  Idempotent."""
     keys = _Keys(state)
+    egress = SpiffeID.parse(settings.egress_id).subject
     accounts = {name: pair.public for name, pair in keys.accounts.items()}
     jwts = OperatorJWTs(
         operator=_operator_jwt(keys),
@@ -73,7 +75,7 @@ def create_operator(state: Path, settings: Settings) -> OperatorFiles:
         accounts={accounts[name]: _account_jwt(name, keys) for name in access.ACCOUNTS},
     )
     for credential in access.CREDENTIALS.values():
-        write_secret(state / "creds" / f"{credential.name}.creds", _creds(credential, keys).encode())
+        write_secret(state / "creds" / f"{credential.name}.creds", _creds(credential, keys, egress).encode())
     (state / "accounts.json").write_text(json.dumps(accounts, indent=2) + "\n")
     conf = state / "nats" / "server.conf"
     write_secret(conf, render(jwts, node_of(settings, name="weft", store=state / "nats" / "js")).encode())
@@ -191,19 +193,19 @@ def _sentinel(keys: _Keys) -> str:
 # --- credentials ----------------------------------------------------------------------------------------------------------------
 
 
-def _creds(credential: access.Credential, keys: _Keys) -> str:
+def _creds(credential: access.Credential, keys: _Keys, egress: str) -> str:
     user = keys.users[credential.name]
-    claims = _with_account_keys(credential.permissions.claims(), keys)
+    claims = _filled(credential.permissions.claims(), {**{name: pair.public for name, pair in keys.accounts.items()}, "egress": egress})
     nats = {"type": "user", "version": 2, **_UNLIMITED, **claims}
     jwt = natsjwt.encode({"sub": user.public, "name": credential.name, "nats": nats}, keys.accounts[credential.account])
     return _CREDS.format(jwt=jwt, seed=user.seed)
 
 
-def _with_account_keys(claims: dict[str, Any], keys: _Keys) -> dict[str, Any]:
-    """Put the accounts' public keys where the table names accounts as `{AGENTS}`."""
+def _filled(claims: dict[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """Put accounts' public keys where the table names them as `{AGENTS}`, and the egress's own subject where it says `{egress}`."""
     text = json.dumps(claims)
-    for name, pair in keys.accounts.items():
-        text = text.replace(f"{{{name}}}", pair.public)
+    for name, value in values.items():
+        text = text.replace(f"{{{name}}}", value)
     filled: dict[str, Any] = json.loads(text)
     return filled
 

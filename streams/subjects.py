@@ -56,6 +56,8 @@ REVOKE = Subject("weft.command.signals.revoke")
 SWEEP = Subject("weft.command.signals.sweep")
 LIFT = Subject("weft.command.signals.lift")
 STREAMS = Subject("weft.command.signals.streams")  # the transmitter's streams, dead letters, an event to send
+KEYS = Subject("weft.command.broker.keys")
+VAULT = Subject("weft.command.broker.vault")
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 
@@ -66,8 +68,13 @@ EDGE_STATUS = Subject("weft.edge.status", open=False)  # a status list
 OAUTH = Subject("weft.edge.oauth", open=False)  # a request at the OAuth face, which the broker answers
 FETCH = Subject("weft.edge.fetch", open=False)  # an HTTP request that a worker has the edge make
 
+# --- the egress (account EGRESS) ---------------------------------------------------------------------------------------------------
+RELEASE = Subject("weft.release")  # the credential that one call needs, sealed to a one-time key
+EGRESS_HEALTH = Subject("weft.egress.health", open=False)  # every copy answers for itself
+
 # --- between workers (account FABRIC) ------------------------------------------------------------------------------------------
 MINT = Subject("weft.broker.mint", open=False)
+SEALED = Subject("weft.broker.sealed", open=False)  # a broker asks the others for what it does not hold
 ORDER = Subject("weft.order.revoke", open=False)
 STATUS = Subject("weft.order.status", open=False)  # an entry of a status list
 HEALTH = Subject("weft.health")  # .at(worker)

@@ -14,7 +14,23 @@ from typing import Any, NamedTuple
 
 from pydantic.json_schema import models_json_schema
 
-from schemas import commands, facts, fetching, health, invocation, keys, minting, oauth, points, record, revocation, ssf, status
+from schemas import (
+    commands,
+    facts,
+    fetching,
+    health,
+    invocation,
+    keys,
+    minting,
+    oauth,
+    points,
+    record,
+    revocation,
+    sealed,
+    ssf,
+    status,
+    vault,
+)
 from schemas.base import Wire
 from schemas.envelope import CONTENT_TYPE
 from streams import subjects
@@ -27,6 +43,7 @@ MODULES = (
     "clients",
     "commands",
     "decision",
+    "egress",
     "events.caep",
     "events.risc",
     "events.ssf",
@@ -41,11 +58,13 @@ MODULES = (
     "points",
     "record",
     "revocation",
+    "sealed",
     "signals",
     "ssf",
     "status",
     "subject_ids",
     "token",
+    "vault",
 )
 
 
@@ -109,6 +128,16 @@ CHANNELS = (
     Channel(subjects.OAUTH, "broker", (Said(oauth.ASKED, oauth.Asked),), (Said(oauth.ANSWERED, oauth.Answered),)),
     Channel(subjects.HEALTH, "every worker", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),
     Channel(subjects.MINT, "broker", (Said(minting.MINT, minting.MintRequests),), (Said(minting.MINTED, minting.MintAnswers),)),
+    Channel(
+        subjects.SEALED,
+        "the other brokers",
+        (Said(sealed.ASKED, sealed.SealedAsked),),
+        (Said(sealed.ANSWERED, sealed.SealedAnswer),),
+    ),
+    Channel(subjects.KEYS, "broker", (Said(vault.PREPARE_KEY, vault.PrepareKey),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.VAULT, "broker", (Said(vault.VAULT, vault.VaultCommand),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.RELEASE, "broker", (Said(vault.RELEASE, vault.Release),), (Said(vault.RELEASED, vault.Released), _FAILED)),
+    Channel(subjects.EGRESS_HEALTH, "egress", (Said(health.ASKED, health.Asked),), (Said(health.ANSWERED, health.Health),)),
     Channel(
         subjects.ORDER,
         "revocation",

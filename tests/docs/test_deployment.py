@@ -21,7 +21,7 @@ STATE = "${WEFT_STATE:-./var/compose}/"
 COMMON = {"fabric.json", "accounts.json", "tls/ca.pem"}
 # Who holds which private key (design section 2, "Keys: one per purpose and holder").
 HELD = {
-    "broker": {"keys/tokens.pem"},
+    "broker": {"broker", "keys/broker.kek"},
     "signals": {"keys/signals.pem"},
     "revocation": {"keys/revocation.pem", "keys/status.pem"},
     "admission": {"keys/accounts"},
@@ -84,7 +84,7 @@ def test_the_cluster_speaks_tls_on_every_listener_and_workers_believe_its_author
 
 def test_init_again_keeps_every_key(tmp_path):
     state = tmp_path / "state"
-    secrets = ["keys/tokens.pem", "creds/broker.creds", "tls/nats-1/key.pem", "operators/operator.seed"]
+    secrets = ["keys/signals.pem", "creds/broker.creds", "tls/nats-1/key.pem", "operators/operator.seed"]
     create_cluster(state, NODES, "localhost", {})
     before = {name: re.findall(r"S[UA][A-Z2-7]{56}|[A-Za-z0-9+/]{60}", (state / name).read_text()) for name in secrets}
     create_cluster(state, NODES, "localhost", {})

@@ -84,6 +84,8 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "broker": (
         *VIEWS,
         "weft.record.broker.x",
+        "weft.fact.credential.x",
+        "weft.broker.sealed",
         "weft.order.status",
         "weft.order.revoke",
         "weft.claimed.broker.x",
@@ -154,7 +156,15 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     "issuer": VIEWS,
     "admission-auth": (),
     "admission-sys": ("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.NABC.KICK"),
-    "edge": ("weft.edge.keys", "weft.edge.ssf", "weft.edge.status", "weft.edge.oauth", "weft.set.edge", "weft.health.gateway"),
+    "edge": (
+        "weft.edge.keys",
+        "weft.edge.ssf",
+        "weft.edge.status",
+        "weft.edge.oauth",
+        "weft.set.edge",
+        "weft.health.gateway",
+        "weft.egress.health",
+    ),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}"),
     "point": (
         *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
@@ -162,6 +172,8 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     ),
     "operator": (
         "weft.command.registry.apply.{me}",
+        "weft.command.broker.vault.{me}",
+        "weft.command.broker.keys.{me}",
         "weft.command.signals.revoke.{me}",
         "weft.command.signals.sweep.{me}",
         "weft.query.audit.{me}",
@@ -173,7 +185,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "topology": (),
     "registry": ("weft.command.registry.>", "weft.attach.>", "weft.edge.keys"),
     "gateway": ("weft.invoke.>", "weft.tools.>"),
-    "broker": ("weft.broker.mint", "weft.edge.oauth"),
+    "broker": ("weft.broker.mint", "weft.edge.oauth", "weft.broker.sealed", "weft.command.broker.>", "weft.release.>"),
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
     "revocation": (
         *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),

@@ -148,6 +148,14 @@ def test_the_edge_may_ask_and_nothing_else():
     """
     edge_credential = CREDENTIALS["edge"]
     assert edge_credential.account == "EDGE"
-    allowed = {"weft.edge.keys", "weft.edge.ssf", "weft.edge.status", "weft.edge.oauth", "weft.set.edge", "weft.health.*"}
+    allowed = {
+        "weft.edge.keys",
+        "weft.edge.ssf",
+        "weft.edge.status",
+        "weft.edge.oauth",
+        "weft.set.edge",
+        "weft.health.*",
+        "weft.egress.health",
+    }
     assert set(edge_credential.permissions.publish) == allowed
     assert edge_credential.permissions.subscribe == ("weft.edge.fetch", "_INBOX_edge.>")

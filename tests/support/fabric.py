@@ -16,7 +16,7 @@ from weft.nkey import KeyPair
 
 from config.settings import Settings
 from schemas.facts import FACT, Fact, FactBody, Key
-from streams import access, keys, natsjwt, operator, subjects, topology
+from streams import access, keys, natsjwt, operator, subjects, tokenkeys, topology
 from streams.bus import Outgoing, PubAck, Publisher, connect_options, event
 from streams.facts_keys import key_of, subject_of
 from streams.server import Server
@@ -114,7 +114,7 @@ async def start(state: Path, **settings: Any) -> FabricServer:
     nc = await fabric.worker("topology")
     await topology.apply(nc.jetstream(), first.replicas, record_max_bytes=first.record_max_bytes)
     await nc.close()
-    fabric.keys = {purpose: keys.load_or_create(first, purpose) for purpose in keys.PURPOSES}
+    fabric.keys = {"tokens": tokenkeys.first(first), **{purpose: keys.load_or_create(first, purpose) for purpose in keys.PURPOSES}}
     await fabric.put_facts(*(key_fact(first, purpose, key) for purpose, key in fabric.keys.items()))
     return fabric
 

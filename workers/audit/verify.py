@@ -18,6 +18,7 @@ from schemas.record import Denied, Issued
 from schemas.token import TokenClaims
 from streams.facts_table import FactsTable
 from workers.audit.index import Indexed
+from workers.common import keyperiods
 from workers.common.decision import decide
 
 BEFORE = (Gate.LIMITS, Gate.IDENTITY)  # the gateway's own gates, which read no facts
@@ -49,7 +50,14 @@ def _check(event: Indexed, facts: FactsTable) -> list[str] | None:
     differs = _differences(recorded.decision, again)
     if isinstance(recorded, Issued):
         differs += _beyond(recorded.claims, recorded.input, again)
+        differs += [] if _might_sign(recorded, facts) else ["kid"]
     return differs
+
+
+def _might_sign(recorded: Issued, facts: FactsTable) -> bool:
+    """The key was the fabric's, and its time was the token's.  What became of it since, retired or compromised, changes nothing of this."""
+    allowed = keyperiods.signing(facts.keys("tokens"), recorded.claims.iat + 1)  # iat is whole seconds
+    return any(key.kid == recorded.kid for key in allowed)
 
 
 def _differences(recorded: Decision, again: Decision) -> list[str]:

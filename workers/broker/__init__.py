@@ -1,6 +1,7 @@
-"""The broker: validates again, and mints.  It alone holds the key that signs Transaction Tokens.
+"""The broker: validates again, and mints.  It alone holds the keys that sign Transaction Tokens, and the vault of what tools really need.
 
 It believes the agent's signature and its own views, and of the gateway no more than that it asks for less than them.  A token leaves after
-RECORD acknowledged the record of it.  It reads FACTS, REVOCATIONS and, for evidence and repeated requests, RECORD; it writes
-`weft.record.broker.>`.  It must never be reached by an agent, and hands out no credential but the token it minted.
+RECORD acknowledged the record of it, and so does a credential: to the egress alone, for the one call whose token it shows, sealed to a
+one-time key.  It reads FACTS, REVOCATIONS and, for evidence and repeated requests, RECORD; it writes `weft.record.broker.>` and facts of
+kind `credential`.  It must never be reached by an agent, and hands no agent anything but the token it minted.
 """

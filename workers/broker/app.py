@@ -1,26 +1,41 @@
-"""The broker, put together.  Nobody else loads the key that signs tokens."""
+"""The broker, put together.  Nobody else opens the keys that sign tokens, or the vault."""
 
 from __future__ import annotations
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+import asyncio
+import time
+from contextlib import AsyncExitStack
+
 from faststream import FastStream
 
 from config.settings import Settings
+from schemas.envelope import CloudEvent
 from schemas.minting import MintRequests
 from schemas.oauth import Asked
-from streams import keys
+from schemas.sealed import SealedAsked
+from schemas.vault import PrepareKey, Release, VaultCommand
+from streams import subjects
+from streams.bus import Caller
+from streams.envelope import KeyEncryption, load_kek
 from streams.operator import accounts
-from streams.subjects import MINT, OAUTH
+from streams.subjects import MINT, OAUTH, SEALED
 from workers.broker.adapters import RecordHistory, WorkerViews
+from workers.broker.custody import Custodian
 from workers.broker.handlers import Handlers
+from workers.broker.keyring import Keyring
 from workers.broker.mint import Mint
 from workers.broker.oauth.adapters import Claims, RevocationOrders
 from workers.broker.oauth.handlers import OAuthHandlers
 from workers.broker.oauth.inspection import Inspection
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import Recording
-from workers.broker.signer import TokenSigner
+from workers.broker.peers import Peers
+from workers.broker.release import Releases
+from workers.broker.rotation import Rotation
 from workers.broker.status import BusStatuses
+from workers.broker.store import Store
+from workers.broker.vault import Vault
+from workers.common import log, rpc
 from workers.common.described import describe
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
@@ -28,63 +43,124 @@ from workers.common.singleuse import SingleUse
 from workers.common.verification import Verifier
 
 QUEUE = "broker"
+UPKEEP_S = 60
+
+
+class Broker:
+    """The worker, once connected and its views loaded."""
+
+    def __init__(self, runtime: Runtime, kek: KeyEncryption, vault: Vault) -> None:
+        settings, clock, facts = runtime.settings, runtime.clock, runtime.facts.table
+        self._runtime = runtime
+        self.recorder = Recorder(runtime.publisher)
+        self.vault = vault
+        self.store = Store(settings, kek, vault)
+        self.store.peers = self.peers = Peers(runtime.nc, self.store.held)
+        self.keyring = Keyring(facts, clock)
+        self.rotation = Rotation(facts, self.keyring, self.store, clock)
+        views, view = WorkerViews(runtime), runtime.revocations.view
+        verifier = Verifier(facts, view, settings)
+        self.mint = Mint(
+            views=views,
+            verifier=verifier,
+            record=self.recorder,
+            history=RecordHistory(runtime.nc),
+            signer=self.keyring,
+            statuses=BusStatuses(runtime.nc),
+            clock=clock,
+            settings=settings,
+        )
+        self.releases = Releases(views, verifier, view, store=self.store, recorder=self.recorder, clock=clock, settings=settings)
+        self.custodian = Custodian(
+            facts,
+            runtime.publisher,
+            store=self.store,
+            rotation=self.rotation,
+            recorder=self.recorder,
+            clock=clock,
+            trust_domain=settings.trust_domain,
+            reach=views.reach,
+        )
+
+    async def prepare(self) -> None:
+        """What has to be there before the first request: the keys, and everything under the current KEK."""
+        await self.rotation.load()
+        count = await self.store.rewrap()
+        if count:
+            self._runtime.log.info(log.VAULT_REWRAPPED, count=count)
+
+    async def upkeep(self) -> None:
+        """For the worker's life: delete what the facts have let go, here and on other machines."""
+        while True:
+            await asyncio.sleep(UPKEEP_S)
+            await self.rotation.sweep()
+            await self.store.sweep(self._runtime.facts.table, int(time.time()) - UPKEEP_S)
+
+    async def close(self) -> None:
+        """Ends what was opened."""
+        await self.recorder.close()
+        await self.vault.close()
 
 
 def build(settings: Settings) -> FastStream:
-    """The application.  Its subscriber consumes once the views are loaded."""
+    """The application.  Its subscribers consume once the views are loaded."""
     runtime = Runtime("broker", settings, facts=True, revocations=True, canary=True)
-    signer = load_signer(settings)
-    started: list[Recorder] = []
+    kek = load_kek(settings)
+    broker: Broker
 
     async def start() -> None:
-        recorder = Recorder(runtime.publisher)
-        mint = Mint(
-            views=WorkerViews(runtime),
-            verifier=Verifier(runtime.facts.table, runtime.revocations.view, settings),
-            record=recorder,
-            history=RecordHistory(runtime.nc),
-            signer=signer,
-            statuses=BusStatuses(runtime.nc),
-            clock=runtime.clock,
-            settings=settings,
-        )
-        started.append(recorder)
-        oauth = oauth_face(runtime, settings, recorder, signer)
-        await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, mint, recorder).on_mint)
-        await runtime.subscribe_plain(OAUTH.filter, QUEUE, oauth.on_asked)
-        runtime.detail = lambda: {"in_flight": runtime.in_flight, "kid": signer.kid}
+        nonlocal broker
+        async with AsyncExitStack() as stack:  # what is open when the rest fails is closed
+            vault = await Vault.open(settings.state / "broker" / "vault.db")
+            stack.push_async_callback(vault.close)
+            broker = Broker(runtime, kek, vault)
+            await runtime.subscribe_plain(SEALED.filter, "", broker.peers.on_asked)
+            await broker.prepare()
+            stack.pop_all()
+        runtime.facts.on_change(broker.rotation.changed)
+        runtime.spawn(broker.rotation.run(), name="rotation")
+        runtime.spawn(broker.upkeep(), name="upkeep")
+        await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, broker.mint, broker.recorder).on_mint)
+        await runtime.subscribe_plain(OAUTH.filter, QUEUE, oauth_face(runtime, broker).on_asked)
+        runtime.fit = lambda: broker.keyring.ready
+        runtime.detail = lambda: {"in_flight": runtime.in_flight, "kid": broker.keyring.kid if broker.keyring.ready else None}
 
     async def stop() -> None:
-        for recorder in started:
-            await recorder.close()
+        await broker.close()
 
+    async def on_prepare(who: Caller, asked: CloudEvent[PrepareKey]) -> bytes:
+        return await broker.custodian.prepare_key(who, asked)
+
+    async def on_vault(who: Caller, asked: CloudEvent[VaultCommand]) -> bytes:
+        return await broker.custodian.vault(who, asked)
+
+    async def on_release(who: Caller, asked: CloudEvent[Release]) -> bytes:
+        return await broker.releases.release(who, asked)
+
+    names = accounts(settings)
+    rpc.serve(runtime, subjects.KEYS, PrepareKey, on_prepare, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.VAULT, VaultCommand, on_vault, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.RELEASE, Release, on_release, names, queue=QUEUE)
     app = runtime.app(start=start, stop=stop)
     describe(app, MINT, QUEUE, MintRequests)
     describe(app, OAUTH, QUEUE, Asked)
+    describe(app, SEALED, "", SealedAsked)
     return app
 
 
-def oauth_face(runtime: Runtime, settings: Settings, recorder: Recorder, signer: TokenSigner) -> OAuthHandlers:
+def oauth_face(runtime: Runtime, broker: Broker) -> OAuthHandlers:
     """Token endpoint, introspection and revocation, over this broker's views."""
-    view = runtime.revocations.view
+    settings, view = runtime.settings, runtime.revocations.view
     parts = Parts(
         views=WorkerViews(runtime),
         verifier=Verifier(runtime.facts.table, view, settings),
         revocations=view,
-        recording=Recording(recorder),
+        recording=Recording(broker.recorder),
         history=RecordHistory(runtime.nc),
-        signer=signer,
+        signer=broker.keyring,
         statuses=BusStatuses(runtime.nc),
         once=Claims(SingleUse(runtime.publisher, "broker")),
         clock=runtime.clock,
         settings=settings,
     )
     return OAuthHandlers(runtime, parts, Inspection(parts, RevocationOrders(runtime.nc)), accounts(settings))
-
-
-def load_signer(settings: Settings) -> TokenSigner:
-    """The key of purpose `tokens`.  Raises streams.keys.WrongKey."""
-    key = keys.load_or_create(settings, "tokens")
-    if not isinstance(key.private, EllipticCurvePrivateKey):
-        raise keys.WrongKey("the token key is not a P-256 key")
-    return TokenSigner(key.private, key.kid)

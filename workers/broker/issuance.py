@@ -21,7 +21,7 @@ from workers.common.requests import RequestRefused
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
-    """`payload` are the claims as they are signed."""
+    """`payload` are the claims as they are signed, `kid` names the key."""
 
     request_id: str
     request_digest: str
@@ -30,13 +30,21 @@ class Issuance:
     grant: Grant
     explanation: str
     payload: bytes = field(repr=False)
+    kid: str
 
     @classmethod
     def recorded(cls, first: Issued) -> Issuance:
         """What an earlier record says was granted."""
         asked, claims = first.input, first.claims
         return cls(
-            asked.request_id, asked.request_digest, claims.txn, claims.exp, grant_in(first.decision), first.explanation, claims.wire()
+            asked.request_id,
+            asked.request_digest,
+            claims.txn,
+            claims.exp,
+            grant_in(first.decision),
+            first.explanation,
+            claims.wire(),
+            first.kid,
         )
 
     def granted(self, token: str | None) -> Granted:

@@ -30,8 +30,8 @@ from workers.broker.evidence import read_evidence
 from workers.broker.forms import OURS, signed_form
 from workers.broker.issuance import Issuance, grant_in, issued_json
 from workers.broker.once import Once
-from workers.broker.ports import History, HistoryUnavailable, Record, Statuses, Views
-from workers.broker.signer import Committed, TokenSigner
+from workers.broker.ports import History, HistoryUnavailable, Record, Signer, Statuses, Views
+from workers.broker.signer import Committed
 from workers.broker.status import wanted
 from workers.common.clock import Clock
 from workers.common.decision import decide
@@ -64,7 +64,7 @@ class Mint:
         verifier: Verifier,
         record: Record,
         history: History,
-        signer: TokenSigner,
+        signer: Signer,
         statuses: Statuses,
         clock: Clock,
         settings: Settings,
@@ -114,8 +114,10 @@ class Mint:
             self._check_size(payload, TOKEN_TYP)
         elif (form := signed_form(grant, payload)) is not None:
             self._check_size(*form)
-        issuance = Issuance(asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload)
-        record = issued_json(asked, word, mint, payload, self._signer.kid)
+        issuance = Issuance(
+            asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload, self._signer.kid
+        )
+        record = issued_json(asked, word, mint, payload, issuance.kid)
         issuance, committed = await self._commit(issuance, record, mint, key)  # 9
         if issuance.grant.audience in OURS:
             return issuance.granted(self._signer.issue_token(committed))  # 10
@@ -124,7 +126,7 @@ class Mint:
     def _in_form(self, issuance: Issuance, committed: Committed) -> str | None:
         """Another form than the recorded one: a part of the recorded claims, or nothing of ours at all."""
         form = signed_form(issuance.grant, committed.payload)
-        return None if form is None else self._signer.issue_token(Committed(form[0], committed.seq, form[1]))
+        return None if form is None else self._signer.issue_token(Committed(form[0], committed.seq, committed.kid, form[1]))
 
     def _check_size(self, payload: bytes, typ: str) -> None:
         if self._signer.size_of(payload, typ) > MAX_TOKEN_BYTES:
@@ -172,7 +174,7 @@ class Mint:
         recorded = await self._record.commit(subject, body, msg_id)
         if recorded.duplicate:
             issuance = await self._first(recorded.seq, subject, issuance.request_digest)
-        return issuance, Committed(issuance.payload, recorded.seq)
+        return issuance, Committed(issuance.payload, recorded.seq, issuance.kid)
 
     async def _first(self, seq: int, subject: str, request_digest: str) -> Issuance:
         """The earlier record under this id: of the very same request, or there is no answer."""

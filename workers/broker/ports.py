@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from schemas.status import Allocated, Given
+from schemas.token import TOKEN_TYP
 from streams.facts_table import FactsTable
+from workers.broker.signer import Committed
 from workers.common.recorder import Recorded
 
 
@@ -30,6 +32,20 @@ class History(Protocol):
 
     async def at(self, seq: int) -> RecordedEvent | None:
         """The event of that sequence; none where this replica has none (yet).  Raises HistoryUnavailable."""
+
+
+class Signer(Protocol):
+    """The key of the moment; a keyring, or one key."""
+
+    @property
+    def kid(self) -> str:
+        """Its name.  Raises RequestRefused where none may sign."""
+
+    def size_of(self, payload: bytes, typ: str = TOKEN_TYP) -> int:
+        """How many bytes the token will have."""
+
+    def issue_token(self, committed: Committed) -> str:
+        """The token, for claims whose record was acknowledged.  Raises RequestRefused."""
 
 
 class HistoryUnavailable(Exception):

@@ -28,6 +28,7 @@ class Committed:
 
     payload: bytes = field(repr=False)
     seq: int
+    kid: str  # of the key that the record names
     typ: str = TOKEN_TYP
 
 

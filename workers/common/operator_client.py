@@ -19,11 +19,12 @@ from nats.aio.client import Client
 from weft.nkey import KeyPair
 
 from config.settings import Settings
-from schemas import commands
+from schemas import commands, vault
 from schemas.base import Wire
 from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke, Sweep
 from schemas.points import Failure, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
+from schemas.vault import PrepareKey, VaultCommand
 from streams import subjects
 from streams.bus import HEADERS, Malformed, event, parse, tls_context
 from streams.serverconf import MAX_PAYLOAD_BYTES
@@ -56,7 +57,7 @@ class OperatorClient:
     """Use as an async context manager.  Every call raises Refused or Unreachable."""
 
     def __init__(self, settings: Settings, seed: str) -> None:
-        self._settings = settings
+        self.settings = self._settings = settings
         self._key = KeyPair.from_seed(seed)
         self._nc: Client
 
@@ -127,6 +128,15 @@ class OperatorClient:
     async def lift(self, order: Lift) -> Answer:
         """Ends a posture."""
         return await self._ask(subjects.LIFT.at(self.name), commands.LIFT, order, Answer)
+
+    async def prepare_key(self, id_: str) -> dict[str, Any]:
+        """The next token key, made in the broker: its `kid` and public `jwk`."""
+        answer = await self._ask(subjects.KEYS.at(self.name), vault.PREPARE_KEY, PrepareKey(id=id_), Answer)
+        return answer.rows[0]
+
+    async def vault(self, order: VaultCommand) -> dict[str, Any]:
+        """A custodian's command (schemas.vault)."""
+        return (await self._ask(subjects.VAULT.at(self.name), vault.VAULT, order, Answer)).rows[0]
 
     async def send_set(self, jws: str) -> SetAnswer:
         """Delivers a Security Event Token exactly as signed."""

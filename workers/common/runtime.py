@@ -107,6 +107,7 @@ class Runtime:
         self._stack = AsyncExitStack()
         self._stopping = False
         self._on_reconnected: list[Callable[[], None]] = []
+        self.fit: Callable[[], bool] = lambda: True  # what else it takes to be ready
         self.detail: Callable[[], dict[str, Any]] = dict  # what the worker adds to its health
 
     # --- what a worker uses -------------------------------------------------------------------------------------------------
@@ -164,7 +165,7 @@ class Runtime:
         return Health(
             worker=self.worker,
             copy_id=self.copy_id,
-            ready=fresh and recorded is not False,
+            ready=fresh and recorded is not False and self.fit(),
             facts=self._facts.revision if self._facts is not None else None,
             revocations=self._revocations.view.counter if self._revocations is not None else None,
             fresh=fresh,

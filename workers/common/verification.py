@@ -7,6 +7,7 @@ or `IdentityRefused`, both with a reason and a detail that repeats nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Generic, Protocol, TypeVar
 
@@ -25,6 +26,7 @@ from schemas.facts import Kind
 from schemas.reasons import DenyReason
 from schemas.token import Ceiling, Evidence, PastActor, Requested
 from streams.facts_table import FactsTable
+from workers.common import keyperiods
 from workers.common.bundles import cached_key
 from workers.common.identity import FactBundles, VerifiedSVID, verify_svid, verify_user_token
 from workers.common.requests import RequestRefused
@@ -92,6 +94,7 @@ class Verifier:
         self._users: Kept[UserRights] = Kept(lambda: facts.version(Kind.ISSUER))
         self._token_keys: dict[str, EllipticCurvePublicKey] = {}
         self._token_keys_of = -1
+        self._token_keys_until = -math.inf
         self._tokens = TokenVerifier(self._token_keys, issuer=settings.issuer, audiences=(settings.trust_domain,))
 
     def caller(self, unverified_svid: str, name: str, now: float) -> VerifiedSVID:
@@ -115,17 +118,12 @@ class Verifier:
             self._users.put(key, rights, rights.exp)
         return rights
 
-    def token_keys(self) -> Mapping[str, EllipticCurvePublicKey]:
-        """What verifies tokens of ours now, by `kid`."""
-        self._refresh_token_keys()
-        return self._token_keys
-
     def parent(self, unverified_token: str, caller: Party, now: float) -> Parent:
         """The token this request continues: addressed to the caller's workload, or issued to this very instance; live; not revoked.
 
         A token whose audience is a tool's resource is a leaf: its audience is not the trust domain, so it fails verification here.
         """
-        self._refresh_token_keys()
+        self._refresh_token_keys(now)
         try:
             token = self._tokens.verify(unverified_token, now)
         except TokenRefused as refused:
@@ -144,15 +142,21 @@ class Verifier:
         if self._revocations.revoked(token) is not None:
             raise RequestRefused(DenyReason.PARENT_REVOKED, "the parent token is revoked")
 
-    def _refresh_token_keys(self) -> None:
-        """The keys that may have signed a live token: a retired one still may, a compromised one never."""
+    def token_keys(self, now: float) -> Mapping[str, EllipticCurvePublicKey]:
+        """What verifies tokens of ours now, by `kid`."""
+        self._refresh_token_keys(now)
+        return self._token_keys
+
+    def _refresh_token_keys(self, now: float) -> None:
+        """The keys that may have signed a live token: one that was replaced still may, a compromised one never."""
         version = self._facts.version(Kind.KEY)
-        if self._token_keys_of == version:
+        if self._token_keys_of == version and now < self._token_keys_until:
             return
-        self._token_keys_of = version
+        keys = self._facts.keys("tokens")
+        self._token_keys_of, self._token_keys_until = version, keyperiods.next_change(keys, now)
         self._token_keys.clear()
-        for fact in self._facts.keys("tokens"):
-            key = cached_key(fact.jwk) if fact.state != "compromised" else None
+        for fact in keyperiods.verifying(keys, now):
+            key = cached_key(fact.jwk)
             if isinstance(key, EllipticCurvePublicKey):
                 self._token_keys[fact.kid] = key
 

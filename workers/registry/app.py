@@ -31,6 +31,7 @@ class Service:
     def __init__(self, runtime: Runtime) -> None:
         settings, nc = runtime.settings, runtime.nc
         self._settings = settings
+        self._clock = runtime.clock
         self._table = runtime.facts.table
         self.recorder = Recorder(runtime.publisher)
         fabric = Fabric(settings.trust_domain, frozenset(settings.environment), settings.mode)
@@ -55,11 +56,13 @@ class Service:
         return event(ATTACH_ANSWERED, self._attached(asked.data, workload), source=SOURCE)
 
     def _attached(self, asked: Attach, workload: SpiffeID) -> Attached:
-        return attached(asked, workload, self._table, trust_domain=self._settings.trust_domain, issuer=self._settings.issuer)
+        settings, now = self._settings, self._clock.now()
+        return attached(asked, workload, self._table, trust_domain=settings.trust_domain, issuer=settings.issuer, now=now)
 
     async def keys(self, _: Caller, asked: CloudEvent[keys.KeysAsked]) -> bytes:
         """The edge's JWKS."""
-        return event(keys.ANSWERED, public_keys(self._table, asked.data.purpose), source=SOURCE)
+        found = public_keys(self._table, asked.data.purpose, self._clock.now())
+        return event(keys.ANSWERED, found, source=SOURCE)
 
 
 def build(settings: Settings) -> FastStream:

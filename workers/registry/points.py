@@ -16,18 +16,19 @@ from schemas.keys import JWKSet
 from schemas.points import Attach, Attached
 from streams.facts_table import FactChange, FactsTable
 from streams.subjects import PUSH_TOOL
+from workers.common import keyperiods
 
 POINT_PURPOSES: tuple[KeyPurpose, ...] = ("tokens", "revocation", "svid")
 
 
-def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_domain: str, issuer: str) -> Attached:
+def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_domain: str, issuer: str, now: float) -> Attached:
     """The answer to a guard.  A tool that is not active, or another's, is left out: the guard refuses every call for it."""
-    found = (table.tool(name) for name in dict.fromkeys(asked.tools))
+    found = table.tools() if asked.every else tuple(table.tool(name) for name in dict.fromkeys(asked.tools))
     tools = tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload))
     bundle = active(table, "svid") if any(tool.token_form == "jwt_svid" for tool in tools) else ()
     return Attached(
         tools=tools,
-        keys=(*active(table, "tokens"), *verifying(table, "revocation"), *bundle),
+        keys=(*keyperiods.verifying(table.keys("tokens"), now), *verifying(table, "revocation"), *bundle),
         trust_domain=trust_domain,
         issuer=issuer,
         facts_revision=table.revision,
@@ -44,9 +45,13 @@ def verifying(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:
     return tuple(key for key in table.keys(purpose) if key.state != "compromised")
 
 
-def public_keys(table: FactsTable, purpose: KeyPurpose) -> JWKSet:
-    """RFC 7517 section 5: what verifies tokens, or status lists.  Apart, so that who believes one key does not believe the other."""
-    keys = tuple({**key.jwk, "kid": key.kid, "use": "sig"} for key in active(table, purpose))
+def public_keys(table: FactsTable, purpose: KeyPurpose, now: float) -> JWKSet:
+    """RFC 7517 section 5: what verifies tokens, or status lists.  Apart, so that who believes one key does not believe the other.
+
+    A key of tokens stands here before it signs, and until the last token of it has expired.
+    """
+    found = keyperiods.verifying(table.keys("tokens"), now) if purpose == "tokens" else active(table, purpose)
+    keys = tuple({**key.jwk, "kid": key.kid, "use": "sig"} for key in found)
     return JWKSet(keys=keys, facts_revision=table.revision)
 
 

@@ -6,7 +6,7 @@ stream that is kept for ever.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jwt
@@ -40,8 +40,34 @@ def key(change: Change, body: Key, _: Prospect, fabric: Fabric) -> Problems:
         yield invalid(change, f"a key for {body.purpose} is {wanted[0]} {wanted[1]}")
     if body.jwk.get("kid", body.kid) != body.kid:
         yield invalid(change, "kid is not the kid of the jwk")
+    if body.not_after is not None and body.not_after < body.not_before:
+        yield invalid(change, "not_after lies before not_before")
+    if body.purpose == "tokens" and body.state == "retired" and body.not_after is None:
+        yield invalid(change, "a retired key says when it stopped signing: not_after")
     if body.assurance == "development" and fabric.mode == "production":
         yield invalid(change, "a fabric in production takes no key of assurance development")
+
+
+def key_deleted(change: Change, prospect: Prospect) -> Problems:
+    """Records name the key that signed a token: who verifies them later needs to know that it was ours."""
+    body = prospect.before(change.kind, change.key)
+    if isinstance(body, Key) and body.purpose == "tokens":
+        yield invalid(change, "a key of tokens is never deleted: retire it (not_after), or say that it is compromised")
+
+
+def tokens_signed(prospect: Prospect, changes: Iterable[Change]) -> Problems:
+    """Some key signs tokens without an end, unless none did before."""
+    touched = [change for change in changes if isinstance(change.body, Key) and change.body.purpose == "tokens"]
+    if not touched:
+        return
+    before = {key.kid: key for key in prospect.table.keys("tokens")}
+    after = {**before, **{change.body.kid: change.body for change in touched if isinstance(change.body, Key)}}
+    if _signs_for_ever(before.values()) and not _signs_for_ever(after.values()):
+        yield invalid(touched[-1], "no key would be left that signs tokens: weft keys rotate")
+
+
+def _signs_for_ever(keys: Iterable[Key]) -> bool:
+    return any(key.state == "active" and key.not_after is None for key in keys)
 
 
 def key_fault(jwk: Mapping[str, Any]) -> str | None:

@@ -18,6 +18,7 @@ from schemas.facts import (
     Agent,
     AuthorizationServer,
     Client,
+    Credential,
     Detection,
     EventStream,
     Key,
@@ -69,6 +70,9 @@ def _form_of(change: Change) -> Problems:
     if change.kind is Kind.STREAM:
         yield invalid(change, "streams are their receivers': see `weft ssf`", DenyReason.NOT_AUTHORIZED)
         return
+    if change.kind is Kind.CREDENTIAL:
+        yield invalid(change, "credentials are the vault's: use `weft vault`", DenyReason.NOT_AUTHORIZED)
+        return
     try:
         subject_of(change.kind, change.key)
     except ValueError:
@@ -85,6 +89,7 @@ def _rules(prospect: Prospect, changes: tuple[Change, ...], fabric: Fabric) -> P
     yield from rules_identity.registrar_left(prospect, fabric)
     yield from rules_tools.tools_relied_upon(prospect)
     yield from rules_servers.servers_relied_upon(prospect)
+    yield from rules_trust.tokens_signed(prospect, changes)
 
 
 def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noqa: C901, PLR0911, PLR0912 - one line per kind
@@ -115,7 +120,7 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_servers.authorization_server(change, body, prospect, fabric)
         case Detection() as body:
             return rules_trust.detection(change, body, prospect, fabric)
-        case Posture() | Point() | EventStream() | None:
+        case Posture() | Point() | EventStream() | Credential() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:
             assert_never(never)
@@ -126,4 +131,6 @@ def _deleted(change: Change, prospect: Prospect) -> Problems:
         return rules_identity.agent_deleted(change, prospect)
     if change.kind is Kind.TOOL:
         return rules_tools.tool_deleted(change, prospect)
+    if change.kind is Kind.KEY:
+        return rules_trust.key_deleted(change, prospect)
     return iter(())

@@ -30,14 +30,14 @@ from schemas.facts import (
     TransmitterCeiling,
 )
 from schemas.signals import DETECTIONS, POINTS
-from streams import topology
+from streams import tokenkeys, topology
 from streams.bus import PublishConflict, Publisher, client, event, fabric_broker
 from streams.facts_keys import key_of, subject_of
 from streams.keys import load_or_create
 from workers.supervisor.files import first_person, purposes_of
 
 BY = "bootstrap"
-ROLES: tuple[Role, ...] = ("registrar", "approver", "revoker", "auditor", "transmitter")
+ROLES: tuple[Role, ...] = ("registrar", "approver", "revoker", "auditor", "transmitter", "custodian")
 
 
 async def bootstrap(settings: Settings) -> list[str]:
@@ -96,6 +96,9 @@ def first_facts(settings: Settings) -> Iterator[FactBody]:
 
 def _keys(settings: Settings) -> Iterator[Key]:
     """The public half of every signing key here; the development issuer's only in a development fabric."""
+    token = tokenkeys.oldest(settings)  # its public half; the broker alone opens the other
+    if token is not None:
+        yield Key(purpose="tokens", kid=token.kid, jwk=token.jwk, trust_domain=settings.trust_domain)
     for purpose in purposes_of(settings):
         key = load_or_create(settings, purpose)
         assurance: Literal["development", "production"] = "development" if purpose == "svid" else "production"

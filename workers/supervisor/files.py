@@ -1,7 +1,7 @@
 """A fabric's folder: made once, then only completed.  Everything in it is for its owner alone (0700).
 
-Made here: `fabric.json`, operator mode (streams.operator), the signing keys (streams.keys), the first person's seed.  Nothing is
-contacted; what a folder already holds is kept, so this may run as often as anyone likes.
+Made here: `fabric.json`, operator mode (streams.operator), the signing keys (streams.keys, streams.tokenkeys), the broker's key-encryption
+key, the first person's seed.  Nothing is contacted; what a folder already holds is kept, so this may run as often as anyone likes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from weft.nkey import KeyPair
 
 from config.settings import Settings, SettingsError, load, parse
+from streams import tokenkeys
 from streams.keys import PURPOSES, Purpose, load_or_create
 from streams.operator import create_operator
 from streams.secretfile import read_secret, write_secret
@@ -55,11 +56,12 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     state = state.resolve()
     make_folder(state)
     settings = write_settings(state, changes)
-    for folder in ("audit", "issuer"):
+    for folder in ("audit", "issuer", "broker"):
         (state / folder).mkdir(exist_ok=True, mode=0o700)
     create_operator(state, settings)
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
+    tokenkeys.first(settings)
     first_person(settings)
     return settings
 

@@ -19,11 +19,13 @@ itself; it recovers by itself as well.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from nats.aio.client import Client
@@ -47,6 +49,9 @@ __all__ = ["Asked", "Guard", "GuardReason", "Outcome", "Refused", "Verified"]
 START_DEADLINE_S = 30.0
 BEHIND_WAIT_S = 0.2
 ATTACH_EVERY_S = 0.5  # at most; also the pause after an attempt that failed
+ATTACH_AT_LEAST_S = 60.0
+NEW_KEY_WAIT_S = 1.0  # for the attach that may bring the key of a token that is signed by none we know
+MAX_WAITING_FOR_KEYS = 64  # calls; garbage with unknown keys costs the others nothing beyond that
 MAX_REFUSED = 4096  # remembered, so that who insists fills no stream
 PUSH_TOOL = "weft.push.tool"
 Level = Literal["low", "medium", "high"]
@@ -59,11 +64,14 @@ logger = logging.getLogger("weft.guard")
 
 
 class Guard:
-    """One enforcement point, for the named tools of this workload.  `start` before use, `stop` at the end."""
+    """One enforcement point, for the named tools of this workload; with None for all that the fabric knows of it.
 
-    def __init__(self, connection: Connection, tools: Sequence[str], *, clock: Callable[[], float] = time.time) -> None:
+    `start` before use, `stop` at the end.
+    """
+
+    def __init__(self, connection: Connection, tools: Sequence[str] | None, *, clock: Callable[[], float] = time.time) -> None:
         self._connection = connection
-        self._names = list(tools)
+        self._names = None if tools is None else list(tools)
         self._clock = clock
         self._point = Point(connection)
         self._reports = Reports(self._point.use)
@@ -72,6 +80,8 @@ class Guard:
         self._verifier: TokenVerifier | None = None
         self._follower: RevocationFollower | None = None
         self._attach_due = asyncio.Event()
+        self._attached = asyncio.Event()  # of the attach that comes next
+        self._waiting_for_keys = 0
         self._attacher: asyncio.Task[None] | None = None
         self._refused: dict[tuple[str, GuardReason], None] = {}
         self._running: weakref.WeakSet[Verified] = weakref.WeakSet()
@@ -124,7 +134,16 @@ class Guard:
         if self._follower is None or self._attachment is None:
             return False
         budgets = [tool.staleness_s for tool in self._attachment.tools.values()]
-        return bool(budgets) and self._follower.view.age(self._clock()) <= min(budgets)
+        return bool(budgets) and self.view_age() <= min(budgets)
+
+    def view_age(self) -> float:
+        """Seconds since the revocation view was last seen to be whole; infinite without one."""
+        return math.inf if self._follower is None else self._follower.view.age(self._clock())
+
+    @property
+    def tools(self) -> Mapping[str, Tool]:
+        """The tools attached, by name."""
+        return {} if self._attachment is None else self._attachment.tools
 
     # --- the check ------------------------------------------------------------------------------------------------------------
 
@@ -132,7 +151,7 @@ class Guard:
         """All steps; raises Refused.  Whoever serves the call reports it."""
         if unverified is None:
             raise Refused(GuardReason.MISSING)
-        token = self._verify(unverified)  # 1 to 3, and that the audience is one of ours
+        token = await self._verified(unverified)  # 1 to 3, and that the audience is one of ours
         try:
             return await self._check(token, asked)
         except Refused as refused:
@@ -142,6 +161,23 @@ class Guard:
             logger.error("check_failed", extra={"error": type(error).__name__})  # noqa: TRY400 - a traceback shows values
             self._report_refusal(token, asked, GuardReason.INTERNAL)
             raise Refused(GuardReason.INTERNAL) from None
+
+    async def _verified(self, unverified: str) -> VerifiedToken:
+        """A key that is not known may be new: asked for once, by a few at a time."""
+        try:
+            return self._verify(unverified)
+        except UnknownTokenKey:
+            if self._waiting_for_keys >= MAX_WAITING_FOR_KEYS or self._follower is None:
+                raise
+        self._waiting_for_keys += 1
+        try:
+            async with asyncio.timeout(NEW_KEY_WAIT_S):
+                await self._attached.wait()
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting_for_keys -= 1
+        return self._verify(unverified)
 
     def _verify(self, unverified: str) -> VerifiedToken:
         if self._verifier is None:
@@ -248,18 +284,22 @@ class Guard:
         self._verifier = TokenVerifier(
             attachment.token_keys, issuer=attachment.issuer, audiences=attachment.audiences, typs=attachment.typs
         )
+        attached, self._attached = self._attached, asyncio.Event()
+        attached.set()
         if self._follower is not None:
             self._follower.catch_up()  # what waited for a key
 
     async def _keep_attached(self) -> None:
         while True:
-            await self._attach_due.wait()
+            with contextlib.suppress(TimeoutError):  # keys come and go by the clock
+                async with asyncio.timeout(ATTACH_AT_LEAST_S):
+                    await self._attach_due.wait()
             self._attach_due.clear()
             await self._attach()
             await asyncio.sleep(ATTACH_EVERY_S)  # garbage with unknown keys may ask for it at any rate
 
     async def _on_tool_changed(self, msg: Msg) -> None:
-        if msg.subject.rpartition(".")[2] in {sha256(name) for name in self._names}:
+        if self._names is None or msg.subject.rpartition(".")[2] in {sha256(name) for name in self._names}:
             self._attach_due.set()
 
     async def _on_rebuilt(self, nc: Client) -> None:

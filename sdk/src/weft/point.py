@@ -36,9 +36,10 @@ class Point:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def attach(self, tools: list[str]) -> Attachment:
-        """The records of these tools and the keys to believe; raises Unavailable."""
-        answer = await self._ask("weft.attach", ATTACH, {"tools": tools}, DEADLINE_S)
+    async def attach(self, tools: list[str] | None) -> Attachment:
+        """The records of these tools (none: of all of this workload) and the keys to believe; raises Unavailable."""
+        asked: dict[str, Any] = {"tools": [], "every": True} if tools is None else {"tools": tools}
+        answer = await self._ask("weft.attach", ATTACH, asked, DEADLINE_S)
         try:
             return parse_attachment(answer)
         except Malformed as error:

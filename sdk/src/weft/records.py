@@ -5,7 +5,7 @@ and schemas/facts.py; members that a guard has no use for are ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -50,6 +50,7 @@ class Tool:
     object_fields: dict[str, str]
     chain: tuple[str, ...]
     staleness_s: int
+    record: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)  # as it came, for who needs more of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ def _tool(record: Mapping[str, Any], trust_domain: str) -> Tool:
         object_fields={name: read.pointer(fields, name) for name in fields},
         chain=read.texts(record, "chain") if "chain" in record else (),
         staleness_s=staleness_s,
+        record=record,
     )
 
 

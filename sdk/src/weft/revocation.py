@@ -8,6 +8,8 @@ last entry.  Both are compact JWS, so signature and chain are believed and the t
   *poisoned* and refuses for as long as it lives.
 - Along the chain and among beacons the epoch never goes down.
 - A beacon makes the view fresh only when its number and head are what is applied.
+- An entry hits what was minted below its number.  One that names a signing key hits whatever that key signed: who holds a stolen key
+  writes any number into a token.
 - Entries below a beacon's `floor` have left the stream because no token that they hit can live: a view that lacks them starts there.
 
 Left to the caller: which key a `kid` stands for, how messages arrive (weft.feed), and how old is too old.
@@ -52,6 +54,7 @@ class RevocationView:
         self._hashes: dict[int, str] = {}  # of applied entries that are still kept
         self._early: dict[int, Entry] = {}
         self._hit: dict[str, int] = {}  # target digest to the highest entry that names it
+        self._keys: set[str] = set()  # those of them that are signing keys
         self._kept: deque[Entry] = deque()
         self._posture = 0  # the newest facts revision that an applied entry names
         self._newest: Beacon | None = None  # the newest beacon, reached or not
@@ -102,7 +105,7 @@ class RevocationView:
         hit = self._hit
         for target in targets:
             n = hit.get(target)
-            if n is not None and n > rev:
+            if n is not None and (n > rev or target in self._keys):
                 return n
         return None
 
@@ -183,6 +186,7 @@ class RevocationView:
         self._hashes[entry.n] = entry.hash
         self._kept.append(entry)
         self._posture = max(self._posture, entry.posture or 0)
+        self._keys |= entry.keys
         for target in entry.targets:
             self._hit[target] = entry.n
 
@@ -215,6 +219,7 @@ class RevocationView:
             for target in entry.targets:
                 if self._hit.get(target) == entry.n:
                     del self._hit[target]
+                    self._keys.discard(target)
 
     def _poison(self, why: str) -> None:
         self.poisoned = self.poisoned or why

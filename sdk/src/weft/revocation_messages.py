@@ -35,6 +35,7 @@ class Entry:
     epoch: int
     at: int
     targets: tuple[str, ...]
+    keys: frozenset[str]  # those of them that are signing keys
     posture: int | None
     hash: str
 
@@ -93,7 +94,8 @@ def is_signed(jws: str, key: bytes) -> bool:
 
 
 def _entry(payload: Mapping[str, Any], jws: str) -> Entry:
-    targets = tuple(text(target, "digest") for target in objects(payload, "targets"))
+    named = tuple((text(target, "digest"), text(target, "kind")) for target in objects(payload, "targets"))
+    targets = tuple(digest for digest, _ in named)
     if not targets:
         raise Malformed("an entry without targets")
     return Entry(
@@ -102,6 +104,7 @@ def _entry(payload: Mapping[str, Any], jws: str) -> Entry:
         epoch=_whole(payload["epoch"]),
         at=_whole(payload["at"]),
         targets=targets,
+        keys=frozenset(digest for digest, kind in named if kind == "key"),
         posture=None if payload.get("posture") is None else _whole(payload["posture"]),
         hash=sha256(jws),
     )

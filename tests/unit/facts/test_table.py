@@ -40,12 +40,14 @@ OTHERS: list[dict[str, Any]] = [
         "kind": "authserver", "name": "login", "owner": "ops", "issuer": "https://login.88mph.com", "client_id": "weft",
         "grants": ["client_credentials"], "resources": ["https://crm.88mph.com"],
     },
+    {
+        "kind": "credential", "name": "weather-key", "hosts": ["api.weather.example"], "current": 1,
+        "versions": [{"version": 1, "digest": "A" * 43, "at": 1}],
+    },
     {"kind": "response", "name": "default", "rules": []},
-    {"kind": "detection", "name": "forged", "when": {"of": "never_issued"}},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "detection", "name": "comes-back", "when": {"of": "cycle"}},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
-    {"kind": "detection", "name": "fan-out", "when": {"of": "never_issued"}},
 ]  # fmt: skip
 
 
@@ -62,6 +64,7 @@ def test_every_kind_is_found_under_its_own_name() -> None:
     assert table.transmitter("https://risk") is not None
     assert table.issuer("https://op") is not None
     assert table.client("console") is not None
+    assert table.credential("weather-key") == table.credentials()[0]
     assert table.stream("s1") == table.streams()[0]
     assert [key.kid for key in table.keys("tokens")] == ["k0", "k1"]
     assert len(table.keys()) == 3

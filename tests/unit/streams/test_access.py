@@ -63,8 +63,15 @@ def test_only_fabric_exports_and_no_stream_of_names_leaves_it() -> None:
     assert {export.subject for export in EXPORTS if export.type == "stream"} == {"weft.push.revocation.>", "weft.push.tool.>"}
     assert {export.subject for export in EXPORTS if not export.share} <= {access.DIRECT_GET_REVOCATIONS, "weft.push.revocation.>"}
     assert all(export.to and export.by not in export.to and set(export.to) <= set(access.ACCOUNTS) for export in EXPORTS)
-    assert {(export.subject, export.by) for export in EXPORTS if export.by != "FABRIC"} == {("weft.edge.fetch", "EDGE")}
-    assert not any({"SYS", "AUTH", "EGRESS"} & set(export.to) for export in EXPORTS)
+    assert {(export.subject, export.by) for export in EXPORTS if export.by != "FABRIC"} == {
+        ("weft.edge.fetch", "EDGE"),
+        ("weft.egress.health", "EGRESS"),
+    }
+    assert not any({"SYS", "AUTH"} & set(export.to) for export in EXPORTS)
+    assert {export.subject for export in EXPORTS if "EGRESS" in export.to} == {  # what a guard needs, and the credential of a call
+        *(f"weft.{family}.>" for family in ("attach", "claim", "use", "ack", "release", "push.revocation", "push.tool")),
+        access.DIRECT_GET_REVOCATIONS,
+    }
 
 
 def test_every_template_belongs_to_an_outer_account_and_is_bounded() -> None:

@@ -44,12 +44,12 @@ def test_a_key_of_another_kind_is_refused(settings: Settings) -> None:
 
     Signing with whatever the file holds would break it.
     """
-    load_or_create(settings, "tokens")
+    load_or_create(settings, "signals")
     load_or_create(settings, "revocation")
-    (settings.keys / "tokens.pem").replace(settings.keys / "kept.pem")
-    (settings.keys / "revocation.pem").replace(settings.keys / "tokens.pem")
+    (settings.keys / "signals.pem").replace(settings.keys / "kept.pem")
+    (settings.keys / "revocation.pem").replace(settings.keys / "signals.pem")
     (settings.keys / "kept.pem").replace(settings.keys / "revocation.pem")
-    for purpose in ("tokens", "revocation"):
+    for purpose in ("signals", "revocation"):
         with pytest.raises(WrongKey):
             load_or_create(settings, purpose)
 

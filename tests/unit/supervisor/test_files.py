@@ -16,17 +16,19 @@ def test_everything_in_it_is_for_its_owner_alone(tmp_path):
     """
     settings = create_files(tmp_path / "state", {})
     assert stat.S_IMODE(settings.state.stat().st_mode) == 0o700
-    secrets = [path for place in ("keys", "creds", "operators", "nats") for path in (settings.state / place).rglob("*") if path.is_file()]
+    secrets = [
+        path for place in ("keys", "broker", "creds", "operators", "nats") for path in (settings.state / place).rglob("*") if path.is_file()
+    ]
     assert len(secrets) > 20
     assert [path.name for path in secrets if path.stat().st_mode & 0o077] == []
 
 
 def test_again_keeps_what_is_there(tmp_path):
     settings = create_files(tmp_path / "state", {"edge_port": 1234})
-    tokens, person = (settings.keys / "tokens.pem").read_bytes(), first_person(settings).public
+    signals, person = (settings.keys / "signals.pem").read_bytes(), first_person(settings).public
     again = create_files(tmp_path / "state", {"replicas": 3})
     assert (again.edge_port, again.replicas) == (1234, 3)
-    assert (settings.keys / "tokens.pem").read_bytes() == tokens
+    assert (settings.keys / "signals.pem").read_bytes() == signals
     assert first_person(again).public == person
 
 

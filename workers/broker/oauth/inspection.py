@@ -66,7 +66,8 @@ class Inspection:
     def _known(self, unverified: str) -> Known | None:
         """Signed by us and live by its own times, whatever kind it is of."""
         parts = self.parts
-        now, settings, keys = parts.clock.now(), parts.settings, parts.verifier.token_keys()
+        now, settings = parts.clock.now(), parts.settings
+        keys = parts.verifier.token_keys(now)
         try:
             return read_access_token(unverified, parts.views.facts, issuer=settings.issuer, now=now)
         except AccessTokenRefused:

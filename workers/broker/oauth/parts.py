@@ -22,8 +22,7 @@ from workers.broker.oauth.form import Form
 from workers.broker.oauth.recording import Recording
 from workers.broker.oauth.tools import workload_of_client
 from workers.broker.oauth.transactions import Workload
-from workers.broker.ports import History, Statuses, Views
-from workers.broker.signer import TokenSigner
+from workers.broker.ports import History, Signer, Statuses, Views
 from workers.common.clock import Clock
 from workers.common.requests import RequestRefused
 from workers.common.verification import RevocationsKnown, Verifier
@@ -46,7 +45,7 @@ class Parts:
     revocations: RevocationsKnown
     recording: Recording
     history: History
-    signer: TokenSigner
+    signer: Signer
     statuses: Statuses
     once: OnceOnly
     clock: Clock

@@ -34,7 +34,7 @@ class Recording:
         recorded = await self._commit(type_, what, issued, client, msg_id)
         if recorded.duplicate:
             raise RecordUnavailable("the id of this request is another's")
-        return Committed(issued.claims.wire(), recorded.seq, typ=typ)
+        return Committed(issued.claims.wire(), recorded.seq, issued.kid, typ)
 
     async def refused(self, refused: Denied | NotExchanged, client: Authenticated) -> None:
         """Raises RecordUnavailable."""

@@ -54,7 +54,7 @@ def read_transaction(
     """Live, not revoked, and this client's to continue.  Raises OAuthRefused."""
     try:
         if not _opens_a_tool(unverified_token):
-            token = verify_transaction(unverified_token, verifier.token_keys(), issuer=issuer, trust_domain=trust_domain, now=now)
+            token = verify_transaction(unverified_token, verifier.token_keys(now), issuer=issuer, trust_domain=trust_domain, now=now)
             verifier.check_live(token)
             return _without_tool(token)
         if workload is None:

@@ -1,0 +1,138 @@
+"""`weft keys list|rotate|compromise`: the keys that sign tokens, over time."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from schemas.commands import Change, Revoke
+from schemas.facts import Key, Kind
+from workers.cli.common import Commands, command, group, operator, operators
+from workers.cli.exits import Exit, Stop
+from workers.cli.output import Output
+from workers.common import keyperiods
+
+if TYPE_CHECKING:
+    from workers.common.operator_client import OperatorClient
+
+PUBLISH_S = 90  # every guard attaches at least once a minute, and is told besides; a copy of the JWKS lives 30 s
+Held = dict[str, tuple[Key, int]]  # by kid: the fact and its revision
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    inner = group(commands, "keys", "The keys that sign tokens.")
+    operators(command(inner, "list", "Every key, and where in its life it is.", run_list))
+    rotate = operators(command(inner, "rotate", "Make the next key, publish it now, sign with it later: no token is refused.", run_rotate))
+    rotate.add_argument("--publish", type=int, default=PUBLISH_S, metavar="SECONDS", help=f"between publishing and signing ({PUBLISH_S})")
+    compromise = operators(command(inner, "compromise", "Somebody else has this key: nobody believes it any more.", run_compromise))
+    compromise.add_argument("kid", metavar="KID")
+    for parser in (rotate, compromise):
+        parser.add_argument("--reason", required=parser is compromise, default=None, help="goes on record")
+
+
+async def run_list(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        held = await _held(client)
+    now = time.time()
+    rows = [_row(key, now) for key, _ in sorted(held.values(), key=lambda one: (one[0].not_before, one[0].kid))]
+    current = next((key.kid for key in keyperiods.signing([key for key, _ in held.values()], now)), None)
+    for row in rows:
+        row["current"] = row["kid"] == current
+    out.rows(rows, ("kid", "phase", "current", "signs_from", "signs_until", "verified_until"))
+    return Exit.DONE
+
+
+async def run_rotate(args: argparse.Namespace, out: Output) -> int:
+    if args.publish < 0:
+        raise Stop(Exit.USAGE, "usage", "--publish takes seconds, 0 or more")
+    async with operator(args) as client:
+        held = await _held(client)
+        waiting = [key.kid for key, _ in held.values() if key.state == "active" and key.not_before > time.time()]
+        if waiting:
+            raise Stop(Exit.REFUSED, "conflict", f"{waiting[0]} is published and does not sign yet: one rotation at a time")
+        starts = int(time.time()) + args.publish
+        changes, kid = await _successor(client, held, starts)
+        applied = await client.apply(changes, reason=args.reason or "rotation")
+    out.value({"kid": kid, "signs_from": starts, "revision": applied.revision}, f"{kid} is published, and signs from {_time(starts)}")
+    return Exit.DONE
+
+
+async def run_compromise(args: argparse.Namespace, out: Output) -> int:
+    """1. A successor, where this key signs.  2. The fact: nobody who reads facts believes it.  3. The entry: every guard, acknowledged.
+    4. What it signed.
+    """
+    async with operator(args) as client:
+        held = await _held(client)
+        if args.kid not in held:
+            raise Stop(Exit.REFUSED, "not_found", f"no key of tokens is called {args.kid}")
+        successor = None
+        changes: Sequence[Change] = ()
+        if not any(key.state == "active" and key.not_after is None for kid, (key, _) in held.items() if kid != args.kid):
+            changes, successor = await _successor(client, {}, int(time.time()))  # 1
+        applied = await client.apply([*changes, _compromised(*held[args.kid])], reason=args.reason)  # 2
+        order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind="key", value=args.kid, reason=args.reason)
+        revoked = await client.revoke(order)  # 3
+        _, tokens = await client.tokens(what="tainted", taint="key", value=args.kid, since=0)  # 4
+    signed = [token for token in tokens if token["how"] == "direct"]
+    entry = revoked.rows[0].get("n")
+    found = {"kid": args.kid, "successor": successor, "revision": applied.revision, "entry": entry, "signed": signed}
+    out.value(
+        found,
+        "\n".join([f"{args.kid} is compromised: entry {entry}; {len(signed)} tokens on record were signed by it", *map(_line, signed)]),
+    )
+    return Exit.DONE
+
+
+async def _held(client: OperatorClient) -> Held:
+    rows = await client.all(what="list", kind=Kind.KEY)
+    bodies = [(row["fact"]["body"], row["revision"]) for row in rows if row["fact"].get("body") is not None]
+    keys = [(Key.model_validate(body, strict=False), revision) for body, revision in bodies if body["purpose"] == "tokens"]
+    return {key.kid: (key, revision) for key, revision in keys}
+
+
+async def _successor(client: OperatorClient, held: Held, starts: int) -> tuple[list[Change], str]:
+    """The next key, from then on, and the end of those that sign now."""
+    made = await client.prepare_key(f"cli:{uuid.uuid4().hex}")
+    key = Key(purpose="tokens", kid=made["kid"], jwk=made["jwk"], trust_domain=_trust_domain(client), not_before=starts)
+    ends = [_changed(old, revision, not_after=max(starts, old.not_before)) for old, revision in held.values() if _open(old)]
+    return [Change(kind=Kind.KEY, key=f"tokens.{key.kid}", body=key, expected=0), *ends], key.kid
+
+
+def _trust_domain(client: OperatorClient) -> str:
+    return client.settings.trust_domain
+
+
+def _open(key: Key) -> bool:
+    return key.state == "active" and key.not_after is None
+
+
+def _changed(key: Key, revision: int, **changes: Any) -> Change:
+    return Change(kind=Kind.KEY, key=f"tokens.{key.kid}", body=key.model_copy(update=changes), expected=revision)
+
+
+def _compromised(key: Key, revision: int) -> Change:
+    return _changed(key, revision, state="compromised", not_after=max(int(time.time()), key.not_before))
+
+
+def _row(key: Key, now: float) -> dict[str, Any]:
+    verified = None if key.not_after is None or key.state == "compromised" else _time(key.not_after + keyperiods.LAST_TOKEN_S)
+    until = None if key.not_after is None else _time(key.not_after)
+    return {
+        "kid": key.kid,
+        "phase": keyperiods.phase(key, now),
+        "signs_from": _time(key.not_before) if key.not_before else None,
+        "signs_until": until,
+        "verified_until": verified,
+    }
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"  #{row['seq']}  {_time(row['iat'])}  {row['agent']}  {row['tool']}  {row['jti']}"
