@@ -14,6 +14,9 @@ APPLIED = "org.weft.command.applied.v1"  # answers it
 REVOKE = "org.weft.command.revoke.v1"
 SWEEP = "org.weft.command.sweep.v1"
 LIFT = "org.weft.command.lift.v1"
+RESOLVE = "org.weft.command.resolve.v1"
+APPROVE = "org.weft.command.approve.v1"
+WAITING = "org.weft.command.waiting.v1"  # asks for what waits: for approvals at the registry, for pending responses at signals
 QUERY = "org.weft.query.v1"
 ANSWER = "org.weft.answer.v1"
 FAILED = "org.weft.failed.v1"
@@ -84,10 +87,32 @@ class Lift(Wire):
     """By a revoker: an operator lifts anything."""
 
     id: Opaque
-    scope: Literal["instance", "agent", "namespace", "user"]
+    scope: Literal["instance", "agent", "namespace", "user", "transaction"]
     value: str
     agent: SpiffeIDText | None = None
     reason: FreeText
+
+
+class Resolve(Wire):
+    """By a revoker: what waits beyond a transmitter's ceiling is done, or is not."""
+
+    id: Opaque
+    verdict: Literal["confirm", "dismiss"]
+    reason: FreeText
+
+
+class Approve(Wire):
+    """By whoever may approve, and is not the person it is done for: this one request passes once, or does not."""
+
+    id: Opaque
+    verdict: Literal["approve", "deny"]
+    reason: FreeText
+
+
+class Waiting(Wire):
+    """What waits for this person; with `all`, what was answered before too, as long as its slot holds it."""
+
+    all: bool = False
 
 
 class Query(Wire):

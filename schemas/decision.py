@@ -13,6 +13,7 @@ from pydantic import Field
 from schemas.base import Code, Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
+from schemas.responses import Need
 from schemas.token import AuthorizationDetail, Ceiling, Evidence, PastActor, RequestChain, TokenForm
 
 ENGINE = "2"  # counts up whenever the same input and facts may decide differently
@@ -43,6 +44,7 @@ class Caller(Wire):
     assurance: Literal["development", "production"]
     jkt: Digest
     svid_exp: Seconds
+    svid_iat: Seconds | None = None  # absent: the SVID does not say, and is fresh for nothing
 
 
 class UserRights(Wire):
@@ -91,6 +93,7 @@ class DecisionInput(Wire):
     evidence: tuple[Evidence, ...] = ()  # verified from RECORD by the broker
     evidence_wanted: tuple[Sequence, ...] = ()  # as the agent named it
     evidence_read: bool = True  # false at the gateway: what the agent named is the broker's to read, and to judge
+    challenged_at: Seconds | None = None  # when the challenge that the request answers was made; absent: it answers none of ours
     environment: dict[str, str] = {}  # of the fabric that decides
     now: Seconds
     views_fresh: bool
@@ -122,6 +125,7 @@ class Grant(Wire):
     revocation: Literal["introspection"] | None = None  # none: a guard's view
     authorization_details: tuple[AuthorizationDetail, ...] | None = None
     status_list: bool = False  # the token gets an entry in a status list
+    approval: Opaque | None = None  # that let it pass: spent before anything is minted
     evidence: tuple[Evidence, ...] = ()
     sub: str
     agentic_ctx: dict[str, Any]
@@ -134,7 +138,7 @@ class Decision(Wire):
 
     outcome: Literal["allow", "step_up", "deny"]
     reason: DenyReason | None = None  # of a deny or a step-up
-    needs: Literal["approval", "fresh_attestation", "proof_of_possession"] | None = None
+    needs: Need | None = None
     lines: tuple[GateLine, ...]
     grant: Grant | None = None
     facts_revision: Sequence

@@ -11,13 +11,15 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, StringConstraints
 
 from schemas.authservers import Obtain, ObtainBy, ServerAuth, ServerURL
-from schemas.base import Code, Digest, FreeText, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
+from schemas.base import Code, Digest, FreeText, InstanceID, Name, Opaque, Seconds, SpiffeIDText, TargetDigest, Ttl, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.detections import DetectionRule
 from schemas.egress import Egress
 from schemas.events.ssf import StreamStatus
+from schemas.invocation import Arguments, CallParts
+from schemas.responses import Answer, Need, ResponseRule, RuleScope
 from schemas.subject_ids import SubjectID
-from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, TokenForm
+from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, AuthorizationDetail, TokenForm
 
 FACT = "org.weft.fact.v1"
 
@@ -42,8 +44,12 @@ class Kind(StrEnum):
     POINT = "point"
     STREAM = "stream"
     CREDENTIAL = "credential"
+    APPROVAL = "approval"
+    PENDING = "pending"
 
 
+MAX_APPROVALS = 8  # of one agent that are pending or given
+MAX_PENDING = 32  # responses of one transmitter that wait
 Patterns = tuple[str, ...]
 Environment = dict[str, str]
 
@@ -186,23 +192,47 @@ class Policy(Wire):
     cedar: Annotated[str, StringConstraints(max_length=65_536)]
 
 
-Scope = Literal["instance", "agent", "namespace", "user"]
+Scope = Literal["instance", "agent", "namespace", "user", "transaction"]
 Level = Literal["normal", "narrowed", "step_up", "quarantined"]
 
 
 class Cause(Wire):
     """One signal (or operator's order) that made a posture."""
 
-    id: Opaque  # transmitter and jti, or the command
+    id: Opaque  # transmitter and jti, with the rule where one signal has several causes; or the command
     by: str  # transmitter or person
     level: Level
     event_time: Seconds
     event: str  # the event type URI, or `operator`
     rule: Name | None = None
+    policy: Name | None = None
     actions: Patterns | None = None  # what a narrowing leaves
     purposes: Patterns | None = None
     max_ttl_s: Ttl | None = None
+    depth: Annotated[int, Field(ge=0, le=MAX_HOPS)] | None = None
+    needs: Need | None = None  # of a step-up; none: an approval
+    at: Seconds | None = None  # when the fabric learned of it; none: at `event_time`
+    confirmed_by: str | None = None  # the person who confirmed what was beyond the transmitter's ceiling
     until: Seconds | None = None
+
+
+class StepUp(Wire):
+    """Something that has to be shown, and must be newer than this."""
+
+    needs: Need
+    since: Seconds
+
+
+class Trigger(Wire):
+    """What made a posture this revision: a signal and the rule that answered it.  Neither an operator nor a response's end has one."""
+
+    iss: str
+    jti: str
+    rule: Name
+    policy: Name
+    id: Opaque  # of the response: the same signal and rule do nothing twice
+    receipt: bool = False  # the transmitter wants to hear how it ended
+    confirmed_by: str | None = None
 
 
 class Posture(Wire):
@@ -211,13 +241,16 @@ class Posture(Wire):
     kind: Literal[Kind.POSTURE] = Kind.POSTURE
     scope: Scope
     target: TargetDigest
-    value: str | None = None  # the SPIFFE ID or instance in clear; users stay digests
+    value: str | None = None  # the SPIFFE ID, instance or transaction in clear; users stay digests
     level: Level
     actions: Patterns = ("*",)
     purposes: Patterns = ("*",)
     max_ttl_s: Ttl = 300
+    depth: Annotated[int, Field(ge=0, le=MAX_HOPS)] = MAX_HOPS
+    step_ups: tuple[StepUp, ...] = ()  # every one of them, while the level is `step_up`; none of them: an approval
     causes: tuple[Cause, ...]
     revoke: bool = False  # what was minted before this revision is revoked
+    trigger: Trigger | None = None
 
 
 Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter", "custodian"]
@@ -236,6 +269,7 @@ class Person(Wire):
     kind: Literal[Kind.PERSON] = Kind.PERSON
     nkey: Annotated[str, StringConstraints(pattern=r"^U[A-Z2-7]{55}$")]
     name: str
+    user: str | None = None  # the same human as user tokens name them (`sub`) and relations do (`user:<sub>`)
     roles: tuple[Grant, ...]
     state: State = "active"
 
@@ -244,7 +278,7 @@ class TransmitterCeiling(Wire):
     """The most that a transmitter's word may cause."""
 
     namespaces: tuple[SpiffeIDText, ...]
-    strongest: Literal["record", "narrow", "step_up", "quarantine"]
+    strongest: Answer
     subjects_per_minute: Annotated[int, Field(ge=1)] = 60
 
 
@@ -257,6 +291,7 @@ class Transmitter(Wire):
     jwks: dict[str, Any]  # RFC 7517
     trust: dict[str, Literal["low", "medium", "high"]]  # event type URI, or `*`, to the most its word is worth
     ceiling: TransmitterCeiling
+    receipts: bool = False  # it is sent the receipt of everything that its signals did
     state: State = "active"
 
 
@@ -376,20 +411,6 @@ class Point(Wire):
     since: Seconds
 
 
-class ResponseRule(Wire):
-    """First match of the strictest confidence wins; scope says who is hit."""
-
-    name: Name
-    events: Patterns = ("*",)  # event type URIs
-    confidence: Literal["low", "medium", "high"]
-    response: Literal["record", "narrow", "step_up", "quarantine"]
-    scope: Literal["instance", "agent", "user"] = "instance"
-    actions: Patterns | None = None
-    purposes: Patterns | None = None
-    max_ttl_s: Ttl | None = None
-    duration_s: Annotated[int, Field(gt=0)] | None = None  # none: until lifted
-
-
 class ResponsePolicy(Wire):
     """How signals are answered.  Key: the name."""
 
@@ -439,6 +460,67 @@ class EventStream(Wire):
     created_at: Seconds
 
 
+class Pending(Wire):
+    """A response beyond its transmitter's ceiling: it waits for an operator.  Key: SHA-256 of `iss`, and a slot.
+
+    A transmitter has a fixed number of slots, which are used again: whoever floods the fabric fills no stream with what waits.
+    """
+
+    kind: Literal[Kind.PENDING] = Kind.PENDING
+    iss: str
+    slot: Annotated[int, Field(ge=0, lt=MAX_PENDING)]
+    id: Opaque
+    jti: str
+    event: str
+    confidence: Literal["low", "medium", "high"]
+    rule: Name
+    policy: Name
+    response: Answer
+    scope: RuleScope
+    value: str  # in clear, a person's too: somebody has to judge whether it is right
+    place: SpiffeIDText  # over which whoever confirms it must be revoker
+    why: str  # it waits
+    causes: tuple[Cause, ...] = ()  # what is added to the posture; none: of a response without one
+    duration_s: Annotated[int, Field(gt=0)] | None = None
+    receipt: bool = False
+    asked_at: Seconds
+    expires_at: Seconds
+    state: Literal["pending", "confirmed", "dismissed"] = "pending"
+    by: str | None = None  # who confirmed or dismissed it
+    reason: FreeText | None = None
+
+
+class Approval(Wire):
+    """One request that a person is asked to let pass once.  Key: the agent's SPIFFE ID and a slot.
+
+    `digest` binds it to agent, instance, person, tool, actions, purpose and arguments (workers.common.approvals).  An agent has a fixed
+    number of slots, which are used again.
+    """
+
+    kind: Literal[Kind.APPROVAL] = Kind.APPROVAL
+    agent: SpiffeIDText
+    slot: Annotated[int, Field(ge=0, lt=MAX_APPROVALS)]
+    id: Opaque
+    digest: Digest
+    instance: InstanceID
+    user: str | None = None  # on whose behalf: they may not approve it
+    tool: Name
+    actions: tuple[Code, ...]
+    purpose: Code
+    call: CallParts
+    authorization_details: tuple[AuthorizationDetail, ...] | None = None  # RFC 9396
+    arguments: Arguments | None = None  # where the agent showed them
+    intent: FreeText | None = None  # the agent's own words; they prove nothing
+    explanation: str  # of the refusal that asked for it
+    asked_at: Seconds
+    expires_at: Seconds  # of the question while it is pending, of the answer afterwards
+    state: Literal["pending", "approved", "denied", "spent"] = "pending"
+    by: str | None = None  # the person's nkey
+    at: Seconds | None = None  # when they answered
+    reason: FreeText | None = None
+    spent_on: Digest | None = None  # the one signed request that used it
+
+
 FactBody = Annotated[
     Agent
     | Tool
@@ -456,7 +538,9 @@ FactBody = Annotated[
     | Point
     | Detection
     | EventStream
-    | Credential,
+    | Credential
+    | Approval
+    | Pending,
     Field(discriminator="kind"),
 ]
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from schemas.base import Code, Compact, Digest, FreeText, Name, Opaque, Seconds, Sequence, Wire
 from schemas.reasons import AgentCode
+from schemas.responses import Need
 from schemas.token import MAX_DETAILS, AuthorizationDetail
 
 REQUEST_TYP = "weft-request+jwt"  # the JOSE `typ` of SignedRequest, RFC 7515 section 4.1.9
@@ -21,6 +22,8 @@ MAX_REQUEST_BYTES = 65_536
 REQUESTED = "org.weft.invocation.requested.v1"
 GRANTED = "org.weft.invocation.granted.v1"
 REFUSED = "org.weft.invocation.refused.v1"
+APPROVAL_ASKED = "org.weft.approval.asked.v1"
+APPROVAL_TOLD = "org.weft.approval.told.v1"
 TOOLS_ASKED = "org.weft.tools.asked.v1"
 TOOLS_LISTED = "org.weft.tools.listed.v1"
 
@@ -31,6 +34,13 @@ class CallParts(Wire):
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
     path: Digest
     body: Digest
+
+
+class Arguments(Wire):
+    """The HTTP request that an approval is asked for, in clear: whoever gives it sees what the digests of the call stand for."""
+
+    path: Annotated[str, StringConstraints(max_length=2_048)]
+    body: Annotated[str, StringConstraints(max_length=8_192)]
 
 
 class SignedRequest(Wire):
@@ -45,6 +55,7 @@ class SignedRequest(Wire):
     parent: Digest | None = None  # of the token this request continues, see InvocationRequest.parent_token
     user: Digest | None = None  # of the user token
     evidence: Annotated[tuple[Sequence, ...], Field(max_length=8)] = ()  # RECORD sequences the guards answered with
+    challenge: Digest | None = None  # of a step-up that asked for proof of possession: signed here, now
     ttl_s: Annotated[int, Field(ge=1, le=300)] | None = None  # asked; never more than the tool's and the charter's
     authorization_details: Annotated[tuple[AuthorizationDetail, ...], Field(min_length=1, max_length=MAX_DETAILS)] | None = None  # RFC 9396
     iat: Seconds
@@ -84,9 +95,27 @@ class Refused(Wire):
 
     request_id: Opaque | None = None  # absent where the request could not be read
     code: AgentCode
-    needs: Literal["approval", "fresh_attestation", "proof_of_possession"] | None = None  # of a step-up
+    needs: Need | None = None  # of a step-up
+    approval: Opaque | None = None  # of a step-up that needs one: what a person was asked under this id
+    challenge: Digest | None = None  # of a step-up that needs proof of possession: to be named in the next request, within 30 s
     retry_after_s: float | None = None
     explanation: str
+
+
+class ApprovalAsked(Wire):
+    """`data` of `APPROVAL_ASKED`: what became of it?  Waits so long for an answer; `arguments` show the person what it is about."""
+
+    id: Opaque
+    wait_s: Annotated[float, Field(ge=0, le=4)] = 0
+    arguments: Arguments | None = None
+
+
+class ApprovalState(Wire):
+    """`data` of `APPROVAL_TOLD`."""
+
+    id: Opaque
+    state: Literal["pending", "approved", "denied", "expired", "spent"]
+    expires_at: Seconds | None = None
 
 
 class ToolsAsked(Wire):

@@ -32,6 +32,8 @@ class DenyReason(StrEnum):
     QUARANTINED = "quarantined"
     NARROWED = "narrowed"
     STEP_UP_REQUIRED = "step_up_required"
+    APPROVAL_DENIED = "approval_denied"  # a person was asked, and said no
+    APPROVAL_SPENT = "approval_spent"  # it let another request pass already
     NAMESPACE_UNKNOWN = "namespace_unknown"
     OUT_OF_BOUNDS = "out_of_bounds"
     OUT_OF_CHARTER = "out_of_charter"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from schemas.accesstoken import AccessTokenClaims
-from schemas.base import Digest, InstanceID, Name, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
+from schemas.base import Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
 from schemas.decision import Decision, DecisionInput
 from schemas.exchange import Exchange, ExchangeDecision, ExchangeInput, TransactionClaims
 from schemas.reasons import DenyReason, GuardReason
@@ -24,6 +24,8 @@ CUT = "org.weft.record.cut.v1"
 APPLIED = "org.weft.record.applied.v1"
 SIGNALLED = "org.weft.record.signalled.v1"
 RESPONDED = "org.weft.record.responded.v1"
+RECEIPTED = "org.weft.record.receipted.v1"
+APPROVED = "org.weft.record.approved.v1"
 REVOKED = "org.weft.record.revoked.v1"
 TRANSMITTED = "org.weft.record.transmitted.v1"
 COMPLETED = "org.weft.record.completed.v1"
@@ -61,6 +63,7 @@ class Denied(Wire):
     detail: str | None = None  # which rule of which format; never the input
     txn: str | None = None
     exchange: Exchange | None = None
+    approval: Opaque | None = None  # of a step-up: what a person was asked
 
 
 class Limited(Wire):
@@ -141,20 +144,32 @@ class Signalled(Wire):
 
 
 class Responded(Wire):
-    """What a signal caused."""
+    """What a signal caused, or a person, or the end of a response's time.
 
-    iss: str
-    jti: str
+    Where `deliver` is true, `receipt` is for the transmitter `iss` too: whoever speaks to it (the edge's SSF side) takes it from here.
+    """
+
+    iss: str  # the transmitter, or the person
+    jti: str  # the SET's, or the command's id
     event: str
     confidence: Literal["low", "medium", "high"]
     rule: Name | None = None
-    response: Literal["record", "narrow", "step_up", "quarantine", "lift"]
+    policy: Name | None = None
+    policy_revision: Sequence | None = None  # of the facts: what the rule said then
+    counted: int | None = None  # of a rule with a count: how many signals it counted
+    response: Literal["record", "notify", "revoke", "narrow", "step_up", "quarantine", "lift"]
     scope: str | None = None
     target: TargetDigest | None = None
     value: str | None = None
     agent: SpiffeIDText | None = None  # whose instance it is, as far as it was said
     posture_revision: Sequence | None = None
+    entry: Sequence | None = None  # of a response that is an entry alone
+    message: str | None = None  # the rule's, for operators
     detail: str | None = None
+    pending: Opaque | None = None  # it is beyond the ceiling and waits under this id
+    asked: Literal["record", "notify", "revoke", "narrow", "step_up", "quarantine"] | None = None  # what waits, or was dismissed
+    confirmed_by: str | None = None  # the person who confirmed or dismissed what had waited
+    deliver: bool = False
     receipt: str | None = None  # compact JWS by the signals key
 
 
@@ -167,6 +182,44 @@ class Transmitted(Wire):
     txn: str | None = None
     outcome: Literal["delivered", "refused", "abandoned"]
     err: str | None = None
+
+
+class Receipted(Wire):
+    """A response has reached every enforcement point, or has not: the second receipt, once its entry's completion is on RECORD.
+
+    The first one is in `Responded`; both name the posture's revision.  `deliver` as there.
+    """
+
+    iss: str
+    jti: str
+    rule: Name
+    policy: Name
+    posture_revision: Sequence
+    n: Sequence  # the entry
+    contained: bool
+    confirmed: int
+    expired: int
+    uncontained: tuple[str, ...] = ()  # points that did not answer
+    last_ms: float | None = None
+    completed_at: Seconds
+    deliver: bool = False
+    receipt: str
+
+
+class Approved(Wire):
+    """A person was asked to let a request pass, or answered; or their answer was used."""
+
+    id: Opaque
+    agent: SpiffeIDText
+    instance: InstanceID
+    tool: Name
+    digest: Digest  # of what is asked: agent, instance, person, tool, actions, purpose, arguments
+    what: Literal["asked", "approved", "denied", "spent"]
+    by: str  # the gateway's caller, the person's nkey, or the broker
+    explanation: str | None = None  # of the refusal that asked
+    reason: str | None = None
+    expires_at: Seconds | None = None
+    spent_on: Digest | None = None
 
 
 class Revoked(Wire):
@@ -192,6 +245,7 @@ class Completed(Wire):
 
     n: int
     contained: bool
+    posture_revision: Sequence | None = None  # of the facts: the posture that the entry was written for
     points: tuple[PointOutcome, ...]
     omitted: int = 0  # confirmed points left out of `points`, so that the event fits a message
     committed_at: float
@@ -275,6 +329,8 @@ RecordData = (
     | Applied
     | Signalled
     | Responded
+    | Receipted
+    | Approved
     | Revoked
     | Completed
     | Uncontained
@@ -297,6 +353,8 @@ BY_TYPE: dict[str, type[Any]] = {
     SIGNALLED: Signalled,
     RESPONDED: Responded,
     TRANSMITTED: Transmitted,
+    RECEIPTED: Receipted,
+    APPROVED: Approved,
     REVOKED: Revoked,
     COMPLETED: Completed,
     UNCONTAINED: Uncontained,

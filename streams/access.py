@@ -35,7 +35,7 @@ FACT_KINDS_OF_REGISTRY = (
 DURABLES = {
     "SIGNALS": ("signals",),
     "FACTS": ("revocation",),
-    "RECORD": ("tell-responses", "tell-revocations"),
+    "RECORD": ("tell-responses", "tell-revocations", "receipts"),
 }  # stream to its durable consumers
 _API = "$JS.API"
 DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"
@@ -182,6 +182,7 @@ _TOPOLOGY = Permissions(
     ),
     subscribe=(f"{s.worker_inbox('topology')}.>",),
 )
+_APPROVALS = (s.APPROVAL_ASK.filter, s.APPROVAL_SHOW.filter, s.APPROVAL_SPEND.filter)
 _CALLOUT = Permissions(subscribe=("$SYS.REQ.USER.AUTH",), respond=True)
 _CUTTER = Permissions(
     publish=("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"),
@@ -217,15 +218,20 @@ CREDENTIALS: dict[str, Credential] = {
         Credential("topology", "FABRIC", _TOPOLOGY),
         _worker(
             "registry",
-            publish=(*(s.FACT.at(kind) + ".>" for kind in FACT_KINDS_OF_REGISTRY), s.PUSH_TOOL.filter, s.FETCH.filter),
-            subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter),
+            publish=(*(s.FACT.at(kind) + ".>" for kind in (*FACT_KINDS_OF_REGISTRY, "approval")), s.PUSH_TOOL.filter, s.FETCH.filter),
+            subscribe=("weft.command.registry.>", s.ATTACH.filter, s.EDGE_KEYS.filter, *_APPROVALS),
         ),
-        _worker("gateway", publish=(s.MINT.filter, s.CUT.filter), subscribe=(s.INVOKE.filter, s.TOOLS.filter)),
+        _worker(
+            "gateway",
+            publish=(s.MINT.filter, s.CUT.filter, s.APPROVAL_ASK.filter, s.APPROVAL_SHOW.filter),
+            subscribe=(s.INVOKE.filter, s.TOOLS.filter, s.APPROVAL.filter),
+        ),
         _worker(
             "broker",
             publish=(
                 *_direct_get("RECORD"),
                 s.STATUS.filter,
+                s.APPROVAL_SPEND.filter,
                 s.CLAIMED.at("broker") + ".*",
                 s.ORDER.filter,
                 s.FACT.at("credential") + ".>",
@@ -246,6 +252,7 @@ CREDENTIALS: dict[str, Credential] = {
                 *(
                     right for durable in DURABLES["RECORD"] for right in _pull("RECORD", durable)
                 ),  # what was done about signals and revoked, and nothing else of RECORD
+                s.FACT.at("pending") + ".>",
                 s.ORDER.filter,
                 s.CUT.filter,
                 *_pull("SIGNALS", "signals"),
@@ -300,7 +307,10 @@ TEMPLATES: dict[str, Template] = {
         Template(
             "AGENTS",
             "agent",
-            Permissions(publish=tuple(f"{subject.prefix}.{NAME}" for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)), subscribe=(_OWN_INBOX,)),
+            Permissions(
+                publish=tuple(f"{subject.prefix}.{NAME}" for subject in (s.INVOKE, s.TOOLS, s.COMPLETE, s.APPROVAL)),
+                subscribe=(_OWN_INBOX,),
+            ),
         ),
         Template(
             "POINTS",
@@ -331,7 +341,7 @@ LIMITS: dict[str, Limits] = {
 }
 
 EXPORTS: tuple[Export, ...] = (
-    *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE)),
+    *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE, s.APPROVAL)),
     *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK)),
     Export(s.NOTICE.filter, "service", ("POINTS",)),
     Export(s.RELEASE.filter, "service", ("EGRESS",)),

@@ -15,6 +15,7 @@ from schemas.envelope import CloudEvent
 from schemas.facts import (
     FACT,
     Agent,
+    Approval,
     AuthorizationServer,
     Client,
     Credential,
@@ -25,6 +26,7 @@ from schemas.facts import (
     Key,
     Kind,
     Namespace,
+    Pending,
     Person,
     Point,
     Policy,
@@ -42,7 +44,7 @@ _KINDS = {kind.value: kind for kind in Kind}
 _EVENT = CloudEvent[Fact]
 
 
-def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
+def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911, PLR0912 - one line per kind
     """The key that belongs to this body."""
     match body:
         case Agent():
@@ -67,6 +69,10 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911 - one line per kind
             return body.name
         case EventStream():
             return body.stream_id
+        case Approval():
+            return f"{SpiffeID.parse(body.agent).subject}.{body.slot}"
+        case Pending():
+            return f"{sha256(body.iss)}.{body.slot}"
         case never:
             assert_never(never)
 

@@ -15,7 +15,9 @@ from weft.digest import TargetKind, sha256, target_digest
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.facts import (
+    MAX_APPROVALS,
     Agent,
+    Approval,
     AuthorizationServer,
     Bounds,
     Client,
@@ -27,6 +29,7 @@ from schemas.facts import (
     KeyPurpose,
     Kind,
     Namespace,
+    Pending,
     Person,
     Point,
     Policy,
@@ -64,7 +67,9 @@ BodyT = TypeVar(
     | Point
     | Detection
     | EventStream
-    | Credential,
+    | Credential
+    | Approval
+    | Pending,
 )
 
 
@@ -319,14 +324,35 @@ class FactsTable:
             return Posture(scope=scope, target=target, level="quarantined", causes=())
         return posture
 
-    def postures_for(self, instance: str | None, agent_id: str | None, user: str | None) -> tuple[Posture, ...]:
-        """The postures of an instance, an agent, every prefix of its ID, and a person."""
+    def postures_for(
+        self, instance: str | None, agent_id: str | None, user: str | None, transaction: str | None = None
+    ) -> tuple[Posture, ...]:
+        """The postures of an instance, an agent, every prefix of its ID, a person, and a transaction."""
         if not self._slots[Kind.POSTURE]:
             return ()
         targets: list[tuple[Scope, str | None]] = [("instance", instance), ("agent", agent_id), ("user", user)]
+        targets += [("transaction", transaction)]
         targets += [("namespace", prefix) for prefix, _ in _prefixes(agent_id or "")]
         found = (self.posture(scope, _digest(scope, value)) for scope, value in targets if value is not None)
         return tuple(posture for posture in found if posture is not None)
+
+    # --- what waits for a person ------------------------------------------------------------------------------------------------
+
+    def approvals_of(self, agent_id: str) -> tuple[Approval, ...]:
+        """What people were asked on behalf of this agent, in every state."""
+        subject = _subject(agent_id)
+        if subject is None or not self._slots[Kind.APPROVAL]:
+            return ()
+        found = (self._body(Kind.APPROVAL, f"{subject}.{slot}", Approval) for slot in range(MAX_APPROVALS))
+        return tuple(approval for approval in found if approval is not None)
+
+    def approvals(self) -> tuple[Approval, ...]:
+        """All of them."""
+        return self._bodies(Kind.APPROVAL, Approval)
+
+    def pending(self) -> tuple[Pending, ...]:
+        """Responses beyond a ceiling, in every state."""
+        return self._bodies(Kind.PENDING, Pending)
 
     # --- relations ------------------------------------------------------------------------------------------------------------
 

@@ -42,6 +42,7 @@ class Subject:
 INVOKE = Subject("weft.invoke")
 TOOLS = Subject("weft.tools")
 COMPLETE = Subject("weft.complete")
+APPROVAL = Subject("weft.approval")  # what became of an approval that the agent was told of
 
 # --- enforcement points say (account POINTS) ---------------------------------------------------------------------------------
 ATTACH = Subject("weft.attach")
@@ -58,6 +59,10 @@ LIFT = Subject("weft.command.signals.lift")
 STREAMS = Subject("weft.command.signals.streams")  # the transmitter's streams, dead letters, an event to send
 KEYS = Subject("weft.command.broker.keys")
 VAULT = Subject("weft.command.broker.vault")
+RESOLVE = Subject("weft.command.signals.resolve")
+RESPONSES = Subject("weft.command.signals.responses")  # which responses wait
+APPROVE = Subject("weft.command.registry.approve")
+APPROVALS = Subject("weft.command.registry.approvals")  # which approvals wait
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 
@@ -79,6 +84,9 @@ ORDER = Subject("weft.order.revoke", open=False)
 STATUS = Subject("weft.order.status", open=False)  # an entry of a status list
 HEALTH = Subject("weft.health")  # .at(worker)
 CUT = Subject("weft.order.cut", open=False)
+APPROVAL_ASK = Subject("weft.order.approval.ask", open=False)
+APPROVAL_SHOW = Subject("weft.order.approval.show", open=False)
+APPROVAL_SPEND = Subject("weft.order.approval.spend", open=False)
 
 # --- streams --------------------------------------------------------------------------------------------------------------------
 FACT = Subject("weft.fact")  # .at(kind, key)

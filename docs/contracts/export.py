@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic.json_schema import models_json_schema
 
 from schemas import (
+    approvals,
     commands,
     facts,
     fetching,
@@ -40,6 +41,7 @@ from workers.edge.openapi import DOCUMENT
 HERE = Path(__file__).parent
 MODULES = (
     "accesstoken",
+    "approvals",
     "clients",
     "commands",
     "decision",
@@ -57,6 +59,7 @@ MODULES = (
     "oauth",
     "points",
     "record",
+    "responses",
     "revocation",
     "sealed",
     "signals",
@@ -99,6 +102,12 @@ CHANNELS = (
         (Said(revocation.COMPLETE, revocation.Complete),),
         (Said(revocation.COMMITTED, revocation.Ordered), _FAILED),
     ),
+    Channel(
+        subjects.APPROVAL,
+        "gateway",
+        (Said(invocation.APPROVAL_ASKED, invocation.ApprovalAsked),),
+        (Said(invocation.APPROVAL_TOLD, invocation.ApprovalState), Said(invocation.REFUSED, invocation.Refused)),
+    ),
     Channel(subjects.ATTACH, "registry", (Said(points.ATTACH, points.Attach),), (Said(points.ATTACH_ANSWERED, points.Attached), _FAILED)),
     Channel(subjects.CLAIM, "revocation", (Said(points.CLAIM, points.Claim),), (Said(points.CLAIM_ANSWERED, points.Claimed), _FAILED)),
     Channel(subjects.USE, "revocation", (Said(points.USE, points.Use),), (Said(points.RECORDED, points.UseRecorded), _FAILED)),
@@ -108,6 +117,10 @@ CHANNELS = (
     Channel(subjects.REVOKE, "signals", (Said(commands.REVOKE, commands.Revoke),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.SWEEP, "signals", (Said(commands.SWEEP, commands.Sweep),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.LIFT, "signals", (Said(commands.LIFT, commands.Lift),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.RESOLVE, "signals", (Said(commands.RESOLVE, commands.Resolve),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.RESPONSES, "signals", (Said(commands.WAITING, commands.Waiting),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.APPROVE, "registry", (Said(commands.APPROVE, commands.Approve),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.APPROVALS, "registry", (Said(commands.WAITING, commands.Waiting),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.QUERY, "audit", (Said(commands.QUERY, commands.Query),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(
         subjects.SET, "signals", (Said(points.SET_DELIVERED, points.SetDelivery),), (Said(points.SET_ANSWERED, points.SetAnswer), _FAILED)
@@ -143,6 +156,11 @@ CHANNELS = (
         "revocation",
         (Said(revocation.ORDER, revocation.Order),),
         (Said(revocation.COMMITTED, revocation.Ordered), _FAILED),
+    ),
+    Channel(subjects.APPROVAL_ASK, "registry", (Said(approvals.ASK, approvals.Ask),), (Said(approvals.HELD, approvals.Held), _FAILED)),
+    Channel(subjects.APPROVAL_SHOW, "registry", (Said(approvals.SHOW, approvals.Show),), (Said(approvals.HELD, approvals.Held), _FAILED)),
+    Channel(
+        subjects.APPROVAL_SPEND, "registry", (Said(approvals.SPEND, approvals.Spend),), (Said(approvals.HELD, approvals.Held), _FAILED)
     ),
     Channel(subjects.CUT, "admission", (Said(commands.CUT_ORDERED, commands.CutOrder),)),
     Channel(subjects.FACT, "every view, republished on weft.push.fact.>", (Said(facts.FACT, facts.Fact),)),

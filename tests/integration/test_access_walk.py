@@ -54,6 +54,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.CONSUMER.INFO.OUTGOING.push-s1",
         "$JS.API.CONSUMER.CREATE.OUTGOING.push-s1.weft.outgoing.s1.>",
         "$JS.API.CONSUMER.CREATE.OUTGOING.x.weft.dead.>",
+        "$JS.API.CONSUMER.INFO.RECORD.receipts",
     ),
     "registry": (
         *VIEWS,
@@ -75,18 +76,28 @@ PUBLISH: dict[str, tuple[str, ...]] = {
                 "detection",
             )
         ),
+        "weft.fact.approval.x",
         "weft.push.tool.x",
         "weft.edge.fetch",
         "weft.record.registry.x",
         OWN_READS.format("registry"),
     ),
-    "gateway": (*VIEWS, "weft.broker.mint", "weft.order.cut", "weft.record.gateway.x", OWN_READS.format("gateway")),
+    "gateway": (
+        *VIEWS,
+        "weft.broker.mint",
+        "weft.order.cut",
+        "weft.order.approval.ask",
+        "weft.order.approval.show",
+        "weft.record.gateway.x",
+        OWN_READS.format("gateway"),
+    ),
     "broker": (
         *VIEWS,
         "weft.record.broker.x",
         "weft.fact.credential.x",
         "weft.broker.sealed",
         "weft.order.status",
+        "weft.order.approval.spend",
         "weft.order.revoke",
         "weft.claimed.broker.x",
         "$JS.API.DIRECT.GET.RECORD",
@@ -110,6 +121,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.CONSUMER.MSG.NEXT.RECORD.tell-revocations",
         "$JS.API.CONSUMER.INFO.RECORD.tell-responses",
         "$JS.ACK.RECORD.tell-responses.1.1.1.1.0",
+        "weft.fact.pending.x",
         "weft.order.revoke",
         "weft.order.cut",
         "weft.record.signals.x",
@@ -117,6 +129,9 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.CONSUMER.MSG.NEXT.SIGNALS.signals",
         "$JS.API.CONSUMER.INFO.SIGNALS.signals",
         "$JS.ACK.SIGNALS.signals.1.1.1.1.0",
+        "$JS.API.CONSUMER.MSG.NEXT.RECORD.receipts",
+        "$JS.API.CONSUMER.INFO.RECORD.receipts",
+        "$JS.ACK.RECORD.receipts.1.1.1.1.0",
         "$JS.API.DIRECT.GET.SIGNALS",
         "$JS.API.DIRECT.GET.SIGNALS.weft.signal.x",
         "$JS.API.DIRECT.GET.RECORD",
@@ -165,7 +180,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.health.gateway",
         "weft.egress.health",
     ),
-    "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}"),
+    "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}", "weft.approval.{me}"),
     "point": (
         *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
         "$JS.API.DIRECT.GET.REVOCATIONS",
@@ -174,8 +189,10 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.command.registry.apply.{me}",
         "weft.command.broker.vault.{me}",
         "weft.command.broker.keys.{me}",
+        "weft.command.registry.approve.{me}",
         "weft.command.signals.revoke.{me}",
         "weft.command.signals.sweep.{me}",
+        "weft.command.signals.resolve.{me}",
         "weft.query.audit.{me}",
         "weft.set.{me}",
         "$JS.API.DIRECT.GET.REVOCATIONS",
@@ -183,8 +200,15 @@ PUBLISH: dict[str, tuple[str, ...]] = {
 }
 SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "topology": (),
-    "registry": ("weft.command.registry.>", "weft.attach.>", "weft.edge.keys"),
-    "gateway": ("weft.invoke.>", "weft.tools.>"),
+    "registry": (
+        "weft.command.registry.>",
+        "weft.attach.>",
+        "weft.edge.keys",
+        "weft.order.approval.ask",
+        "weft.order.approval.show",
+        "weft.order.approval.spend",
+    ),
+    "gateway": ("weft.invoke.>", "weft.tools.>", "weft.approval.>"),
     "broker": ("weft.broker.mint", "weft.edge.oauth", "weft.broker.sealed", "weft.command.broker.>", "weft.release.>"),
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
     "revocation": (
@@ -205,10 +229,11 @@ WORKERS = ("registry", "gateway", "broker", "signals", "revocation", "audit", "a
 NOBODY_PUBLISHES = (
     *(
         f"weft.{family}.someone.else"
-        for family in ("invoke", "tools", "complete", "attach", "claim", "use", "ack", "notice", "set", "query.audit")
+        for family in ("invoke", "tools", "complete", "approval", "attach", "claim", "use", "ack", "notice", "set", "query.audit")
     ),
     *(
         "weft.command.registry.apply.other",
+        "weft.command.registry.approve.other",
         "weft.invoke",
         "weft.revocation.other",
         "weft.push.fact.x",

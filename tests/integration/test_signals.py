@@ -16,9 +16,10 @@ from weft.nkey import KeyPair
 
 from schemas.base import Wire
 from schemas.commands import FAILED, LIFT, REVOKE, Lift, Revoke
-from schemas.facts import Grant, Person, ResponsePolicy, ResponseRule, Tool, Transmitter, TransmitterCeiling
+from schemas.facts import Grant, Person, ResponsePolicy, Tool, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SIGNAL, PointSignal, SetDelivery
 from schemas.record import ADMITTED, RESPONDED, REVOKED, SIGNALLED, Admitted
+from schemas.responses import ResponseRule
 from schemas.signals import CAEP, POINTS
 from streams import subjects
 from streams.bus import Publisher, event
@@ -401,15 +402,17 @@ async def test_beyond_a_ceiling_nothing_is_done_and_the_record_says_so(fabric: F
     await admit(fabric.server, INSTANCE, "spiffe://88mph.com/batch/other")
     await fabric.server.put_facts(transmitter(subjects_per_minute=1))
     async with running(build, fabric.server.settings):
-        for unverified in (
-            a_set(),  # an instance that is not of this agent
-            a_set(workload="spiffe://88mph.com/batch/other"),  # outside its namespaces
-            a_set(instance=None),  # within its pace
-            a_set(instance=None, workload=OTHER_AGENT),  # beyond it
+        for count, unverified in enumerate(
+            (
+                a_set(),  # an instance that is not of this agent
+                a_set(workload="spiffe://88mph.com/batch/other"),  # outside its namespaces
+                a_set(instance=None),  # within its pace
+                a_set(instance=None, workload=OTHER_AGENT),  # beyond it
+            ),
+            1,
         ):
             await fabric.send(unverified)
-            await asyncio.sleep(0.1)
-        responded = await fabric.responded(4)
+            responded = await fabric.responded(count)
         assert await fabric.posture() is None
         assert await fabric.posture("agent", OTHER_AGENT) is None
         assert await fabric.posture("agent", AGENT) is not None

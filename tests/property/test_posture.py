@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.facts import Cause, Posture
-from workers.signals.posture import OPERATOR, meet, normalise, posture_of, rank, tightened
+from workers.signals.policy.posture import OPERATOR, meet, normalise, posture_of, rank, tightened
 
 PATTERNS = st.sampled_from([None, ("*",), ("read",), ("read", "refund"), ("re*",), ("refund*", "check"), ()])
 SENDERS = ["https://a.example", "https://b.example"]

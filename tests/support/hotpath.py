@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,10 +10,13 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from weft.claims import VerifiedToken
 
 from config.settings import Settings
+from schemas.approvals import Ask, Held, Show, Spend
 from schemas.facts import Key
 from schemas.minting import MintAnswer, MintRequest
 from schemas.reasons import DenyReason
 from schemas.status import Allocated, Given
+from streams.bus import PublishConflict
+from streams.facts_keys import key_of
 from streams.facts_table import FactsTable
 from tests.support import facts as fact_support
 from tests.support import world
@@ -22,11 +26,15 @@ from tests.support.records import FakeRecordStream
 from workers.broker.mint import Mint
 from workers.broker.ports import RecordedEvent
 from workers.broker.signer import TokenSigner
+from workers.common.challenges import Challenges
 from workers.common.minting import Answered, answers_event, read_answers
 from workers.common.recorder import Recorder
 from workers.common.requests import RequestRefused
+from workers.common.rpc import Refused
 from workers.common.verification import Verifier
 from workers.gateway.enforce import Gateway
+from workers.gateway.stepping import NotAsked, Stepping
+from workers.registry.approvals.desk import Approvals
 
 SETTINGS = Settings(state="/nonexistent")
 
@@ -50,6 +58,10 @@ class FakeViews:
     facts_needed: int = 0
     is_fresh: bool = True
     waited_for: list[int] = field(default_factory=list)
+    challenges: Challenges = field(default_factory=Challenges)
+
+    def challenged_at(self, challenge: str | None) -> int | None:
+        return self.challenges.made_at(challenge)
 
     def fresh(self, now: float) -> bool:
         return self.is_fresh
@@ -118,6 +130,44 @@ class FakeStatuses:
         return Given(idx=len(self.given) - 1, uri="https://txn-svc.88mph.com/status/1")
 
 
+class TableWriter:
+    """FACTS in memory: writes where the fact still stands as it was read."""
+
+    def __init__(self, table: FactsTable) -> None:
+        self.table = table
+
+    async def write(self, body: Any, revision: int, *, by: str, reason: str | None, deadline_s: float) -> int:
+        if self.table.revision_of(body.kind, key_of(body)) != revision:
+            raise PublishConflict("somebody was faster")
+        fact_support.put(self.table, body.plain())
+        return self.table.revision
+
+
+class People:
+    """The registry's desk, asked without a bus."""
+
+    def __init__(self, table: FactsTable, recorder: Recorder, clock: FixedClock) -> None:
+        self.desk = Approvals(table, TableWriter(table), recorder, clock)  # type: ignore[arg-type]
+
+    async def ask(self, ask: Ask, *, timeout_s: float) -> Held:
+        return await self._asked(self.desk.ask(ask))
+
+    async def show(self, show: Show, *, timeout_s: float) -> Held:
+        return await self._asked(self.desk.show(show))
+
+    async def spend(self, spend: Spend) -> None:
+        try:
+            await self.desk.spend(spend)
+        except Refused as refused:
+            raise RequestRefused(refused.reason, refused.detail) from None
+
+    async def _asked(self, asking: Awaitable[Held]) -> Held:
+        try:
+            return await asking
+        except Refused as refused:
+            raise NotAsked(refused.reason, refused.detail) from None
+
+
 class HotPath:
     """Both, over the same world."""
 
@@ -133,8 +183,15 @@ class HotPath:
         self.recorder = Recorder(self.stream, deadline_s=0.2)
         self.broker = FakeBroker()
         self.verifier = Verifier(self.table, self.revocations, SETTINGS)
+        self.people = People(self.table, self.recorder, self.clock)
         self.gateway = Gateway(
-            views=self.views, verifier=self.verifier, broker=self.broker, record=self.recorder, clock=self.clock, settings=SETTINGS
+            views=self.views,
+            stepping=Stepping(self.table, self.views.challenges, self.people, self.clock),
+            verifier=self.verifier,
+            broker=self.broker,
+            record=self.recorder,
+            clock=self.clock,
+            settings=SETTINGS,
         )
         self.statuses = FakeStatuses()
         self.mint = self.new_mint()
@@ -146,6 +203,7 @@ class HotPath:
             "verifier": self.verifier,
             "record": self.recorder,
             "history": FakeHistory(self.stream),
+            "approvals": self.people,
             "signer": self.signer,
             "statuses": self.statuses,
             "clock": self.clock,

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from nats.aio.client import Client
 
+from schemas import approvals
+from schemas.approvals import Held, Spend
+from schemas.points import Failure
+from schemas.reasons import DenyReason
+from streams.bus import event
 from streams.facts_table import FactsTable
+from streams.subjects import APPROVAL_SPEND
 from workers.broker.ports import HistoryUnavailable, RecordedEvent
-from workers.common import directget
+from workers.common import asking, directget
 from workers.common.recorder import RECORD_STREAM
+from workers.common.requests import RequestRefused
 from workers.common.runtime import Runtime
 
 READ_S = 1.0  # of a request's 4 s
+SPEND_S = 2.0  # the same
 
 
 class RecordHistory:
@@ -26,6 +34,23 @@ class RecordHistory:
         except directget.Unavailable:
             raise HistoryUnavailable from None
         return None if stored is None else RecordedEvent(stored.subject, stored.body)
+
+
+class BusApprovals:
+    """Approvals, by way of whichever registry answers."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+
+    async def spend(self, spend: Spend) -> None:
+        """See ports.Approvals."""
+        body = event(approvals.SPEND, spend, source="/weft/broker")
+        try:
+            answer = await asking.ask(self._nc, APPROVAL_SPEND.at(), body, approvals.HELD, Held, deadline_s=SPEND_S)
+        except asking.Unanswered:
+            raise RequestRefused(DenyReason.RECORD_UNAVAILABLE, "the approval could not be spent in time") from None
+        if isinstance(answer, Failure):
+            raise RequestRefused(answer.reason, answer.detail)
 
 
 class WorkerViews:
@@ -48,6 +73,10 @@ class WorkerViews:
     def revocations(self) -> int:
         """See ports.Views."""
         return self._runtime.revocations.view.counter
+
+    def challenged_at(self, challenge: str | None) -> int | None:
+        """See ports.Views."""
+        return self._runtime.revocations.challenges.made_at(challenge)
 
     def fresh(self, now: float) -> bool:
         """See ports.Views."""

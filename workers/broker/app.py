@@ -19,7 +19,7 @@ from streams.bus import Caller
 from streams.envelope import KeyEncryption, load_kek
 from streams.operator import accounts
 from streams.subjects import MINT, OAUTH, SEALED
-from workers.broker.adapters import RecordHistory, WorkerViews
+from workers.broker.adapters import BusApprovals, RecordHistory, WorkerViews
 from workers.broker.custody import Custodian
 from workers.broker.handlers import Handlers
 from workers.broker.keyring import Keyring
@@ -65,6 +65,7 @@ class Broker:
             verifier=verifier,
             record=self.recorder,
             history=RecordHistory(runtime.nc),
+            approvals=BusApprovals(runtime.nc),
             signer=self.keyring,
             statuses=BusStatuses(runtime.nc),
             clock=clock,

@@ -58,6 +58,7 @@ def _grant_within(mine: Grant, theirs: Grant) -> bool:
         and mine.single_use >= theirs.single_use
         and theirs.proof in (None, mine.proof)
         and mine.status_list >= theirs.status_list
+        and theirs.approval in (None, mine.approval)
     )
 
 

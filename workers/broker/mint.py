@@ -3,7 +3,7 @@
 1. Who calls: the SVID, and that the gateway names its connection.  2. The agent's signature over exactly this request, fresh.
 3. One request, one answer.  4. Views: never below the facts that the gateway decided by, or that a revocation here names.  5. Evidence.
 6. The decision, by this broker's own views.  7. It allows no more than the gateway's.  8. Claims, the entry of a status list where the
-tool asks for one, and size.  9. The record, acknowledged.  10. The signature.
+tool asks for one, and size.  9. An approval it rests on is spent.  10. The record, acknowledged.  11. The signature.
 
 The gateway's word narrows and never widens: forged, it gets nothing that the agent did not sign for and the facts do not allow.
 """
@@ -16,6 +16,7 @@ import orjson
 from weft.digest import sha256
 
 from config.settings import Settings
+from schemas.approvals import Spend
 from schemas.decision import Decision, DecisionInput
 from schemas.invocation import Granted
 from schemas.minting import MintRequest
@@ -30,11 +31,12 @@ from workers.broker.evidence import read_evidence
 from workers.broker.forms import OURS, signed_form
 from workers.broker.issuance import Issuance, grant_in, issued_json
 from workers.broker.once import Once
-from workers.broker.ports import History, HistoryUnavailable, Record, Signer, Statuses, Views
+from workers.broker.ports import Approvals, History, HistoryUnavailable, Record, Signer, Statuses, Views
 from workers.broker.signer import Committed
 from workers.broker.status import wanted
+from workers.common.approvals import ask_of, asked_digest
 from workers.common.clock import Clock
-from workers.common.decision import decide
+from workers.common.decision import decide, human_of
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
 from workers.common.recorder import RecordUnavailable
 from workers.common.requests import RequestRefused, verify_signature
@@ -64,6 +66,7 @@ class Mint:
         verifier: Verifier,
         record: Record,
         history: History,
+        approvals: Approvals,
         signer: Signer,
         statuses: Statuses,
         clock: Clock,
@@ -74,6 +77,7 @@ class Mint:
         self._verifier = verifier
         self._record = record
         self._history = history
+        self._approvals = approvals
         self._signer = signer
         self._statuses = statuses
         self._clock = clock
@@ -118,9 +122,10 @@ class Mint:
             asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload, self._signer.kid
         )
         record = issued_json(asked, word, mint, payload, issuance.kid)
-        issuance, committed = await self._commit(issuance, record, mint, key)  # 9
+        await self._spend(word.decision, asked)  # 9
+        issuance, committed = await self._commit(issuance, record, mint, key)  # 10
         if issuance.grant.audience in OURS:
-            return issuance.granted(self._signer.issue_token(committed))  # 10
+            return issuance.granted(self._signer.issue_token(committed))  # 11
         return issuance.granted(self._in_form(issuance, committed))
 
     def _in_form(self, issuance: Issuance, committed: Committed) -> str | None:
@@ -139,7 +144,9 @@ class Mint:
         evidence = await self._evidence(invocation)  # 5
         await self._reach(mint.decision.facts_revision)  # reading took time; from here to the decision nothing waits
         now = self._clock.now()
-        about = Circumstances(mint.received_at, self._views.fresh(now), self._views.revocations, self._settings.environment)
+        about = Circumstances(
+            mint.received_at, self._views.fresh(now), self._views.revocations, self._settings.environment, self._views.challenged_at
+        )
         asked = decision_input(invocation, self._verifier, about, now, evidence)
         word = agreement(decide(asked, self._views.facts), mint.decision)  # 6
         if not word.decision:
@@ -147,6 +154,13 @@ class Mint:
         if not word.within:  # 7
             raise NotAllowed(DenyReason.DECISION_MISMATCH, asked, word.decision)
         return asked, word
+
+    async def _spend(self, decision: Decision, asked: DecisionInput) -> None:
+        """What a person let pass once is used up before anything is minted for it, by this request or by none."""
+        approval, ask = decision.grant.approval if decision.grant is not None else None, ask_of(asked, human_of(asked))
+        if approval is None or ask is None:
+            return
+        await self._approvals.spend(Spend(agent=asked.caller.id, id=approval, digest=asked_digest(ask), request=asked.request_digest))
 
     async def _reach(self, wanted: int) -> None:
         """Wait for the facts that the gateway decided by, and for all that an applied revocation stands for.

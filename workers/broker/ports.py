@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from schemas.approvals import Spend
 from schemas.status import Allocated, Given
 from schemas.token import TOKEN_TYP
 from streams.facts_table import FactsTable
@@ -48,6 +49,13 @@ class Signer(Protocol):
         """The token, for claims whose record was acknowledged.  Raises RequestRefused."""
 
 
+class Approvals(Protocol):
+    """The registry, which alone writes what became of an approval."""
+
+    async def spend(self, spend: Spend) -> None:
+        """Used by this request, and by no other ever.  Raises workers.common.requests.RequestRefused."""
+
+
 class HistoryUnavailable(Exception):
     """RECORD could not be read."""
 
@@ -73,6 +81,9 @@ class Views(Protocol):
     @property
     def revocations(self) -> int:
         """The revocation counter."""
+
+    def challenged_at(self, challenge: str | None) -> int | None:
+        """When a challenge of ours was made; none for any other."""
 
     def fresh(self, now: float) -> bool:
         """Both views are within their budget."""

@@ -22,6 +22,7 @@ DEADLINE_S = 2.0
 PAUSE_S = 0.05  # between tries while the stream has no leader
 BATCH = 1000
 _NOT_FOUND = "404"
+_END_OF_BATCH = "204"
 _END = "204"  # of a batch
 
 
@@ -95,6 +96,52 @@ async def since(nc: Client, stream: str, subjects: str, time: str, *, deadline_s
     while found is not None:
         yield found
         found = await following(nc, stream, subjects, found.seq + 1, deadline_s=deadline_s)
+
+
+async def page(
+    nc: Client,
+    stream: str,
+    subjects: str,
+    *,
+    seq: int | None = None,
+    time: str | None = None,
+    most: int = 500,
+    deadline_s: float = DEADLINE_S,
+) -> tuple[list[Stored], bool]:
+    """The next messages of these subjects from that sequence, or that time (RFC 3339), on; and whether the stream holds more.
+
+    One request, answered by many messages that each name the one before, then a status (ADR-31).  Raises Unavailable.
+    """
+    query = {"next_by_subj": subjects, "batch": most, **({"start_time": time} if time is not None else {"seq": seq or 1})}
+    arrived: asyncio.Queue[Msg] = asyncio.Queue()
+    inbox = nc.new_inbox()
+    try:
+        subscription = await nc.subscribe(inbox, cb=arrived.put)
+        try:
+            await nc.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(query).encode(), reply=inbox)
+            async with asyncio.timeout(deadline_s):
+                return await _paged(arrived)
+        finally:
+            with suppress(NATSError):  # the connection is gone
+                await subscription.unsubscribe()
+    except (NATSError, TimeoutError, _NotYet) as error:
+        raise Unavailable(f"{stream} did not answer within {deadline_s} s") from error
+
+
+async def _paged(arrived: asyncio.Queue[Msg]) -> tuple[list[Stored], bool]:
+    found: list[Stored] = []
+    while True:
+        msg = await arrived.get()
+        headers = msg.headers or {}
+        if headers.get("Status") == _NOT_FOUND:
+            return found, False
+        if int(headers.get("Nats-Last-Sequence", -1)) != (found[-1].seq if found else 0):
+            raise _NotYet  # an answer is missing
+        if headers.get("Status") == _END_OF_BATCH:
+            return found, int(headers["Nats-Num-Pending"]) > 0
+        stored = _read(msg)
+        if stored is not None:
+            found.append(stored)
 
 
 async def _get(nc: Client, stream: str, query: dict[str, Any], deadline_s: float) -> Stored | None:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from schemas.decision import DecisionInput
@@ -28,6 +28,13 @@ class Invocation:
     caller: VerifiedSVID
 
 
+ChallengedAt = Callable[[str | None], int | None]  # when a challenge was made; none for one that is not ours
+
+
+def _by_none(_: str | None) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Circumstances:
     """What a decision reads that is neither asked nor a fact."""
@@ -36,6 +43,7 @@ class Circumstances:
     views_fresh: bool
     revocations: int
     environment: Mapping[str, str]
+    challenged_at: ChallengedAt = _by_none
 
 
 def read_invocation(carried: InvocationRequest, name: str, verifier: Verifier, now: float, *, members_once: bool = True) -> Invocation:
@@ -73,6 +81,7 @@ def decision_input(
         evidence=evidence or (),
         evidence_wanted=asked.evidence,
         evidence_read=evidence is not None,
+        challenged_at=about.challenged_at(asked.challenge),
         environment=dict(about.environment),
         now=about.now,
         views_fresh=about.views_fresh,

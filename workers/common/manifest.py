@@ -35,9 +35,15 @@ _ORDER = tuple(
     for name in (
         "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "detection", "authserver",
         "tool", "agent", "client", "relation", "posture",
-        "point",
+        "point", "approval", "pending",
     )
 )  # fmt: skip
+_FOLLOWS = {  # kinds of facts that no person writes
+    Kind.POSTURE.value: "a posture follows from signals",
+    Kind.POINT.value: "what a point is held to follows from what it acknowledges,",
+    Kind.APPROVAL.value: "an approval is asked for by a request",
+    Kind.PENDING.value: "a response waits because its transmitter may not cause it,",
+}
 _BODY: TypeAdapter[FactBody] = TypeAdapter(FactBody)
 
 
@@ -152,10 +158,8 @@ def _change(document: _Document) -> Change:
     content = dict(document.content)
     if "delete" in content:
         return _deletion(document)
-    if content.get("kind") == Kind.POINT.value:
-        raise ManifestError(f"{document.where}: what a point is held to follows from what it acknowledges, and is not applied")
-    if content.get("kind") == Kind.POSTURE.value:
-        raise ManifestError(f"{document.where}: postures follow from signals and are not applied")
+    if content.get("kind") in _FOLLOWS:
+        raise ManifestError(f"{document.where}: {_FOLLOWS[str(content['kind'])]} and is not applied")
     try:
         body = _BODY.validate_json(json.dumps(content))
     except ValidationError as error:

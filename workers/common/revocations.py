@@ -15,10 +15,12 @@ from weft.digest import unb64u
 from weft.errors import InvalidRevocation, UnknownKey
 from weft.feed import RepublishedFeed
 from weft.revocation import RevocationView
+from weft.revocation_messages import read_event
 
 from schemas.facts import Key, KeyPurpose
 from streams.subjects import PUSH_REVOCATION, REVOCATION
 from workers.common import log
+from workers.common.challenges import Challenges
 from workers.common.clock import Clock
 
 BUDGET_S = 3.0  # design section 5
@@ -56,6 +58,7 @@ class Revocations:
         self._facts_current_at = -float("inf")  # when the facts view had last reached the head that a beacon named
         self.view = RevocationView(self._key_of)
         self.feed = RepublishedFeed(nc, "REVOCATIONS", REVOCATION.filter, PUSH_REVOCATION.filter, self._on_message)
+        self.challenges = Challenges()
         self.current = asyncio.Event()
 
     async def start(self) -> None:
@@ -75,7 +78,7 @@ class Revocations:
         if self.view.facts_head and self._facts.revision >= self.view.facts_head:
             self._facts_current_at = max(self._facts_current_at, now - self.view.age(now))
 
-    def _on_message(self, sequence: int, _subject: str, body: bytes) -> None:
+    def _on_message(self, sequence: int, subject: str, body: bytes) -> None:
         try:
             self.view.apply(body)
         except UnknownKey:
@@ -83,6 +86,8 @@ class Revocations:
         except InvalidRevocation as refused:  # the chain shows what it leaves out: the next beacon does not match, nothing is fresh
             logger.warning(log.REVOCATION_REFUSED, sequence=sequence, detail=str(refused))
             return
+        if subject == REVOCATION.at("beacon"):
+            self.challenges.note(read_event(body).jws)
         self._facts.note_head(self.view.facts_head)
         now = self._clock.now()
         self._note_facts(now)

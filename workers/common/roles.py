@@ -10,7 +10,7 @@ from typing import Protocol
 
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.facts import Agent, FactBody, Namespace, Person, Relation, Role, Tool
+from schemas.facts import Agent, Approval, FactBody, Namespace, Pending, Person, Relation, Role, Tool
 
 
 class Tools(Protocol):
@@ -21,7 +21,7 @@ class Tools(Protocol):
         ...
 
 
-def scopes_of(body: FactBody, tools: Tools, trust_domain: str) -> frozenset[str]:
+def scopes_of(body: FactBody, tools: Tools, trust_domain: str) -> frozenset[str]:  # noqa: PLR0911 - one line per kind
     """The SPIFFE IDs that a role must lie above, each of them, before this fact may be touched."""
     match body:
         case Agent():
@@ -30,6 +30,10 @@ def scopes_of(body: FactBody, tools: Tools, trust_domain: str) -> frozenset[str]
             return frozenset({body.workload})
         case Namespace():
             return frozenset({body.prefix})
+        case Approval():
+            return frozenset({body.agent})
+        case Pending():
+            return frozenset({body.place})
         case Relation():
             return frozenset({_scope_of_entity(end, tools, trust_domain) for end in (body.subject, body.object)})
         case _:

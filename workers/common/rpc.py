@@ -69,14 +69,29 @@ def serve(
     queue: str = "",
 ) -> None:
     """Declare the subscriber.  `accounts` are names to public keys; without a `queue` every copy hears every message."""
+
+    async def handle(msg: Msg) -> bytes | None:
+        return await handler(caller(msg.headers, msg.subject, accounts), parse(model, msg.data))
+
+    _serve(runtime, family, model, handle, queue)
+
+
+def serve_within(
+    runtime: Runtime, family: Subject, model: type[DataT], handler: Callable[[CloudEvent[DataT]], Awaitable[bytes | None]], *, queue: str
+) -> None:
+    """The same between workers: who may ask is what `streams.access` says, and nobody outside FABRIC can."""
+
+    async def handle(msg: Msg) -> bytes | None:
+        return await handler(parse(model, msg.data))
+
+    _serve(runtime, family, model, handle, queue)
+
+
+def _serve(runtime: Runtime, family: Subject, model: type[DataT], handle: Callable[[Msg], Awaitable[bytes | None]], queue: str) -> None:
     source = f"/weft/{runtime.worker}"
 
     async def reply(msg: Msg) -> None:
-        async def answer() -> bytes | None:
-            who = caller(msg.headers, msg.subject, accounts)
-            return await handler(who, parse(model, msg.data))
-
-        await respond(runtime.nc, msg, await answered(answer, source))
+        await respond(runtime.nc, msg, await answered(lambda: handle(msg), source))
 
     async def on_request(msg: Any) -> None:
         if runtime.in_flight >= MAX_IN_FLIGHT:

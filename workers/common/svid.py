@@ -41,12 +41,19 @@ class VerifiedSVID:
     exp: int
     jti: str | None
     jkt: str  # RFC 7638 thumbprint of that key
+    iat: int | None = None  # when it was issued, where it says
     name: str = field(init=False)  # the connection's
     caller: Caller = field(init=False)  # as the decision reads it
 
     def __post_init__(self) -> None:
         caller = Caller(
-            id=str(self.id), instance=self.instance, attested=self.attested, assurance=self.assurance, jkt=self.jkt, svid_exp=self.exp
+            id=str(self.id),
+            instance=self.instance,
+            attested=self.attested,
+            assurance=self.assurance,
+            jkt=self.jkt,
+            svid_exp=self.exp,
+            svid_iat=self.iat,
         )
         object.__setattr__(self, "name", connection_name(self.instance, self.id))  # once, since an SVID is used for its whole life
         object.__setattr__(self, "caller", caller)
@@ -106,7 +113,7 @@ def verify_svid(
     assurance = lower_assurance(claims.get("weft_assurance"), key_assurance)  # 6
     if assurance == "development" and mode == "production":
         raise IdentityRefused(DenyReason.SVID_INVALID, "a development SVID in a fabric in production")
-    return VerifiedSVID(workload, instance, attested, assurance, bound, claims["exp"], _jti(claims), thumbprint(bound))
+    return VerifiedSVID(workload, instance, attested, assurance, bound, claims["exp"], _jti(claims), thumbprint(bound), claims.get("iat"))
 
 
 def _spiffe_id(sub: Any) -> SpiffeID:

@@ -10,14 +10,21 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
+from schemas import approvals
+from schemas.approvals import Ask, Held, Show
 from schemas.minting import MintRequest
-from streams.bus import HEADERS, Malformed
+from schemas.points import Failure
+from schemas.reasons import DenyReason
+from streams.bus import HEADERS, Malformed, event
 from streams.facts_table import FactsTable
+from streams.subjects import APPROVAL_ASK, APPROVAL_SHOW
 from streams.subjects import MINT as MINT_SUBJECT
+from workers.common import asking
 from workers.common.minting import Answered, read_answers, request_json, requests_event
 from workers.common.runtime import Runtime
 from workers.gateway.answers import SOURCE
 from workers.gateway.ports import BrokerUnavailable
+from workers.gateway.stepping import NotAsked
 
 FIRST_TRY_S = 1.5  # then another broker gets the same requests: one request has one answer, whoever gives it
 TOGETHER = 16  # more would have the broker wait for the gateway, and the gateway for the broker
@@ -107,6 +114,30 @@ class BusBroker:
             raise TimeoutError from None
 
 
+class BusPeople:
+    """People, by way of whichever registry answers."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+
+    async def ask(self, ask: Ask, *, timeout_s: float) -> Held:
+        """See stepping.People."""
+        return await self._held(APPROVAL_ASK.at(), event(approvals.ASK, ask, source=SOURCE), timeout_s)
+
+    async def show(self, show: Show, *, timeout_s: float) -> Held:
+        """See stepping.People."""
+        return await self._held(APPROVAL_SHOW.at(), event(approvals.SHOW, show, source=SOURCE), timeout_s)
+
+    async def _held(self, subject: str, body: bytes, timeout_s: float) -> Held:
+        try:
+            answer = await asking.ask(self._nc, subject, body, approvals.HELD, Held, deadline_s=timeout_s)
+        except asking.Unanswered:
+            raise NotAsked(DenyReason.RECORD_UNAVAILABLE, "the registry did not answer") from None
+        if isinstance(answer, Failure):
+            raise NotAsked(answer.reason, answer.detail)
+        return answer
+
+
 class WorkerViews:
     """The runtime's views."""
 
@@ -122,6 +153,10 @@ class WorkerViews:
     def revocations(self) -> int:
         """See ports.Views."""
         return self._runtime.revocations.view.counter
+
+    def challenged_at(self, challenge: str | None) -> int | None:
+        """See ports.Views."""
+        return self._runtime.revocations.challenges.made_at(challenge)
 
     def fresh(self, now: float) -> bool:
         """See ports.Views."""

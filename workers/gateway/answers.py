@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
-from schemas.invocation import GRANTED, REFUSED, TOOLS_LISTED, Refused, ToolList
+from schemas.invocation import APPROVAL_TOLD, GRANTED, REFUSED, TOOLS_LISTED, ApprovalState, Refused, ToolList
 from schemas.reasons import DenyReason, told
+from schemas.responses import Need
 from streams.bus import event, event_of
+from workers.gateway.stepping import Offer
 
 SOURCE = "/weft/gateway"
-
-Needs = Literal["approval", "fresh_attestation", "proof_of_possession"]
 
 
 def granted(grant: bytes, traceparent: str | None) -> bytes:
@@ -19,11 +19,25 @@ def granted(grant: bytes, traceparent: str | None) -> bytes:
 
 
 def refused(
-    reason: DenyReason, explanation: str, *, request_id: str | None = None, needs: str | None = None, traceparent: str | None = None
+    reason: DenyReason,
+    explanation: str,
+    *,
+    request_id: str | None = None,
+    needs: str | None = None,
+    offer: Offer | None = None,
+    traceparent: str | None = None,
 ) -> bytes:
     """What may be told of this reason."""
-    shown = next((known for known in get_args(Needs) if known == needs), None)
-    answer = Refused(request_id=request_id, code=told(reason), needs=shown, explanation=explanation)
+    shown = next((known for known in get_args(Need) if known == needs), None)
+    answer = Refused(
+        request_id=request_id,
+        code=told(reason),
+        needs=shown,
+        approval=offer.approval if offer is not None else None,
+        challenge=offer.challenge if offer is not None else None,
+        retry_after_s=offer.retry_after_s if offer is not None else None,
+        explanation=explanation,
+    )
     return event(REFUSED, answer, source=SOURCE, traceparent=traceparent)
 
 
@@ -37,3 +51,8 @@ def limited(reason: DenyReason, second: int, retry_after_s: float) -> bytes:
 def listed(tools: ToolList) -> bytes:
     """The tools an agent may call."""
     return event(TOOLS_LISTED, tools, source=SOURCE)
+
+
+def told_approval(state: ApprovalState) -> bytes:
+    """What became of an approval."""
+    return event(APPROVAL_TOLD, state, source=SOURCE)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from faststream import FastStream
 
 from config.settings import Settings
-from schemas.invocation import InvocationRequest, ToolsAsked
+from schemas.invocation import ApprovalAsked, InvocationRequest, ToolsAsked
 from streams.operator import accounts
-from streams.subjects import INVOKE, TOOLS
+from streams.subjects import APPROVAL, INVOKE, TOOLS
 from workers.common.described import describe
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
 from workers.common.verification import Verifier
-from workers.gateway.adapters import BusBroker, WorkerViews
+from workers.gateway.adapters import BusBroker, BusPeople, WorkerViews
 from workers.gateway.enforce import Gateway
 from workers.gateway.handlers import Handlers
 from workers.gateway.limits import Limits
+from workers.gateway.stepping import Stepping
 
 QUEUE = "gateway"
 
@@ -28,18 +29,22 @@ def build(settings: Settings) -> FastStream:
 
     async def start() -> None:
         recorder = Recorder(runtime.publisher)
+        stepping = Stepping(runtime.facts.table, runtime.revocations.challenges, BusPeople(runtime.nc), runtime.clock)
+        runtime.facts.on_change(stepping.changed)
         gateway = Gateway(
             views=WorkerViews(runtime),
+            stepping=stepping,
             verifier=Verifier(runtime.facts.table, runtime.revocations.view, settings),
             broker=BusBroker(runtime.nc, runtime.handle),
             record=recorder,
             clock=runtime.clock,
             settings=settings,
         )
-        handlers = Handlers(runtime, gateway, limits, recorder, accounts(settings))
+        handlers = Handlers(runtime, gateway, stepping, limits=limits, recorder=recorder, accounts=accounts(settings))
         started.append(recorder)
         await runtime.subscribe_plain(INVOKE.filter, QUEUE, handlers.on_invoke)
         await runtime.subscribe_plain(TOOLS.filter, QUEUE, handlers.on_tools)
+        await runtime.subscribe_plain(APPROVAL.filter, QUEUE, handlers.on_approval)
         runtime.detail = lambda: {"in_flight": runtime.in_flight, "callers": len(limits)}
         runtime.spawn(handlers.summarise_every_second(), name="summaries")
 
@@ -50,4 +55,5 @@ def build(settings: Settings) -> FastStream:
     app = runtime.app(start=start, stop=stop)
     describe(app, INVOKE, QUEUE, InvocationRequest)
     describe(app, TOOLS, QUEUE, ToolsAsked)
+    describe(app, APPROVAL, QUEUE, ApprovalAsked)
     return app

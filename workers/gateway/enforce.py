@@ -25,8 +25,9 @@ from schemas.reasons import DenyReason
 from schemas.record import DENIED, Denied
 from streams.bus import event
 from streams.subjects import RECORD, parse_connection_name
+from workers.common.approvals import ask_of
 from workers.common.clock import Clock
-from workers.common.decision import callable_tools, decide, with_lines
+from workers.common.decision import callable_tools, decide, human_of, with_lines
 from workers.common.derived import Derived
 from workers.common.identity import IdentityRefused
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
@@ -35,9 +36,11 @@ from workers.common.requests import RequestRefused, parse_invocation
 from workers.common.verification import Verifier
 from workers.gateway import answers
 from workers.gateway.ports import Broker, BrokerUnavailable, Record, Views
+from workers.gateway.stepping import Offer, Stepping
 
 DEADLINE_S = 4.0  # from receipt, for the broker
 ANSWER_S = 4.8  # from receipt, for an answer of ours, recorded or not; an agent waits 5 s, and the answer has to travel
+OFFER_S = 2.0  # for a person to be asked
 PASSED = (GateLine(gate=Gate.LIMITS, passed=True), GateLine(gate=Gate.IDENTITY, passed=True))
 
 _passed = Derived(lambda decision: with_lines(PASSED, decision))
@@ -53,6 +56,7 @@ class Gateway:
         self,
         *,
         views: Views,
+        stepping: Stepping,
         verifier: Verifier,
         broker: Broker,
         record: Record,
@@ -61,6 +65,7 @@ class Gateway:
         explanations: Explanations = lambda: token_hex(16),
     ) -> None:
         self._views = views
+        self._stepping = stepping
         self._verifier = verifier
         self._broker = broker
         self._record = record
@@ -84,7 +89,8 @@ class Gateway:
             return await self._refuse(call, DenyReason.BROKER_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - promise 7: a bug denies; the text of the error may hold the input
             return await self._refuse(call, DenyReason.INTERNAL, type(error).__name__)
-        return await self._refuse(call, decision.reason or DenyReason.INTERNAL)  # 5
+        await self._offer(call, asked.data.intent, decision)
+        return await self._refuse(call, decision.reason or DenyReason.INTERNAL, call.offer.detail if call.offer else None)  # 5
 
     def tools(self, name: str, now: float) -> bytes:
         """What the agent of that connection may call now."""
@@ -95,7 +101,9 @@ class Gateway:
 
     def _decide(self, call: _Call) -> Decision:
         now = call.received_at
-        about = Circumstances(int(now), self._views.fresh(now), self._views.revocations, self._settings.environment)
+        about = Circumstances(
+            int(now), self._views.fresh(now), self._views.revocations, self._settings.environment, self._views.challenged_at
+        )
         call.input = decision_input(call.invocation, self._verifier, about, now)
         call.decision = _passed(decide(call.input, self._views.facts))
         return call.decision
@@ -115,6 +123,13 @@ class Gateway:
         if answer.granted is not None:
             return answers.granted(answer.granted, call.traceparent)
         return call.refused(answer.refused or DenyReason.INTERNAL, answer.needs)  # the broker has recorded it
+
+    async def _offer(self, call: _Call, intent: str | None, decision: Decision) -> None:
+        """Of a step-up: a person is asked, or a challenge handed out."""
+        if decision.needs is None or call.input is None:
+            return
+        question = ask_of(call.input, human_of(call.input), intent=intent, explanation=call.explanation, caller=call.name)
+        call.offer = await self._stepping.offer(decision.needs, question, timeout_s=OFFER_S)
 
     async def _refuse(self, call: _Call, reason: DenyReason, detail: str | None = None) -> bytes:
         """Record the refusal, then tell what may be told.  Unrecorded, it says nothing but that."""
@@ -153,6 +168,7 @@ class _Call:
         self.invocation: Invocation
         self.input: DecisionInput | None = None
         self.decision: Decision | None = None
+        self.offer: Offer | None = None  # of a step-up
 
     def read(self, invocation: Invocation) -> None:
         """It could be read this far."""
@@ -171,8 +187,10 @@ class _Call:
             caller=self.name,
             detail=detail,
             txn=parent.txn if parent is not None else None,
+            approval=self.offer.approval if self.offer is not None else None,
         )
 
     def refused(self, reason: DenyReason, needs: str | None = None) -> bytes:
         """For the agent."""
-        return answers.refused(reason, self.explanation, request_id=self.request_id, needs=needs, traceparent=self.traceparent)
+        offer = self.offer if reason is DenyReason.STEP_UP_REQUIRED else None
+        return answers.refused(reason, self.explanation, request_id=self.request_id, needs=needs, offer=offer, traceparent=self.traceparent)

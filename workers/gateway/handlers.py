@@ -12,7 +12,7 @@ from uuid import uuid4
 from nats.aio.msg import Msg
 
 from schemas.commands import CUT_ORDERED, CutOrder
-from schemas.invocation import TOOLS_ASKED, ToolsAsked
+from schemas.invocation import APPROVAL_ASKED, TOOLS_ASKED, ApprovalAsked, ToolsAsked
 from schemas.reasons import DenyReason
 from schemas.record import LIMITED, Limited
 from streams.bus import HEADERS, CallerUnknown, Malformed, caller, event, parse
@@ -23,6 +23,7 @@ from workers.common.runtime import Runtime
 from workers.gateway import answers
 from workers.gateway.enforce import Gateway
 from workers.gateway.limits import Excess, Limits
+from workers.gateway.stepping import NotAsked, Stepping
 
 RETRY_AFTER_S = 1.0
 
@@ -32,9 +33,19 @@ Serve = Callable[[str, bytes, float], Awaitable[bytes]]
 class Handlers:
     """Between the bus and the gateway."""
 
-    def __init__(self, runtime: Runtime, gateway: Gateway, limits: Limits, recorder: Recorder, accounts: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        gateway: Gateway,
+        stepping: Stepping,
+        *,
+        limits: Limits,
+        recorder: Recorder,
+        accounts: Mapping[str, str],
+    ) -> None:
         self._runtime = runtime
         self._gateway = gateway
+        self._stepping = stepping
         self._limits = limits
         self._recorder = recorder
         self._accounts = accounts
@@ -56,6 +67,23 @@ class Handlers:
         if asked is None or asked.type != TOOLS_ASKED:
             return answers.refused(DenyReason.MALFORMED, uuid4().hex)
         return self._gateway.tools(name, now)
+
+    async def on_approval(self, msg: Msg) -> None:
+        """What became of an approval?"""
+        await self._admit(msg, self._approval)
+
+    async def _approval(self, name: str, body: bytes, _: float) -> bytes:
+        try:
+            asked = parse(ApprovalAsked, body)
+        except Malformed:
+            asked = None
+        if asked is None or asked.type != APPROVAL_ASKED:
+            return answers.refused(DenyReason.MALFORMED, uuid4().hex)
+        try:
+            state = await self._stepping.state(name, asked.data)
+        except NotAsked as error:
+            return answers.refused(error.reason, uuid4().hex)
+        return answers.refused(DenyReason.NOT_FOUND, uuid4().hex) if state is None else answers.told_approval(state)
 
     async def _admit(self, msg: Msg, serve: Serve) -> None:
         if not msg.reply:

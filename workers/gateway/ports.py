@@ -38,5 +38,8 @@ class Views(Protocol):
     def revocations(self) -> int:
         """The revocation counter."""
 
+    def challenged_at(self, challenge: str | None) -> int | None:
+        """When a challenge of ours was made; none for any other."""
+
     def fresh(self, now: float) -> bool:
         """Both views are within their budget."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from faststream import FastStream
 from weft.spiffeid import SpiffeID
 
 from config.settings import Settings
-from schemas import keys
-from schemas.commands import APPLIED, FAILED, Apply
+from schemas import approvals, keys
+from schemas.approvals import Ask, Show, Spend
+from schemas.commands import ANSWER, APPLIED, FAILED, Apply, Approve, Waiting
 from schemas.envelope import CloudEvent
 from schemas.points import ATTACH_ANSWERED, Attach, Attached, Failure
 from schemas.reasons import DenyReason
@@ -15,8 +18,10 @@ from streams import subjects
 from streams.bus import Caller, event
 from streams.operator import accounts
 from workers.common import directget, rpc
+from workers.common.factwriter import FactWriter
 from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.runtime import Runtime
+from workers.registry.approvals.desk import Approvals
 from workers.registry.points import Announcer, attached, public_keys
 from workers.registry.recording import SOURCE, record
 from workers.registry.registry import Registry
@@ -36,6 +41,7 @@ class Service:
         self.recorder = Recorder(runtime.publisher)
         fabric = Fabric(settings.trust_domain, frozenset(settings.environment), settings.mode)
         self._registry = Registry(runtime.facts, runtime.publisher, lambda subject: directget.last(nc, "FACTS", subject), fabric)
+        self.approvals = Approvals(self._table, FactWriter(runtime.publisher, worker="registry"), self.recorder, runtime.clock)
         self.announcer = Announcer(self._table, nc.publish)
         runtime.facts.on_change(self.announcer.changed)
 
@@ -91,4 +97,31 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.APPLY, Apply, on_apply, names, queue=QUEUE)
     rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE)
     rpc.serve(runtime, subjects.EDGE_KEYS, keys.KeysAsked, on_keys, names, queue=QUEUE)
+    _serve_approvals(runtime, lambda: service.approvals)
     return runtime.app(start=start, stop=stop)
+
+
+def _serve_approvals(runtime: Runtime, desk: Callable[[], Approvals]) -> None:
+    """Between workers: asked for, shown and spent.  By people: answered, and listed."""
+
+    async def on_ask(asked: CloudEvent[Ask]) -> bytes:
+        return event(approvals.HELD, await desk().ask(asked.data), source=SOURCE)
+
+    async def on_show(asked: CloudEvent[Show]) -> bytes:
+        return event(approvals.HELD, await desk().show(asked.data), source=SOURCE)
+
+    async def on_spend(asked: CloudEvent[Spend]) -> bytes:
+        return event(approvals.HELD, await desk().spend(asked.data), source=SOURCE)
+
+    async def on_approve(who: Caller, asked: CloudEvent[Approve]) -> bytes:
+        return event(ANSWER, await desk().answer(who.name, asked.data), source=SOURCE)
+
+    async def on_approvals(who: Caller, asked: CloudEvent[Waiting]) -> bytes:
+        return event(ANSWER, desk().waiting(who.name, asked.data), source=SOURCE)
+
+    names = accounts(runtime.settings)
+    rpc.serve_within(runtime, subjects.APPROVAL_ASK, Ask, on_ask, queue=QUEUE)
+    rpc.serve_within(runtime, subjects.APPROVAL_SHOW, Show, on_show, queue=QUEUE)
+    rpc.serve_within(runtime, subjects.APPROVAL_SPEND, Spend, on_spend, queue=QUEUE)
+    rpc.serve(runtime, subjects.APPROVE, Approve, on_approve, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.APPROVALS, Waiting, on_approvals, names, queue=QUEUE)

@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from schemas.commands import Change
 from schemas.detections import FirstUse, InOrder, Refusals
-from schemas.facts import Detection, Key, Policy, ResponsePolicy, ResponseRule, Transmitter, UserIssuer
+from schemas.facts import Detection, Key, Policy, ResponsePolicy, Transmitter, UserIssuer
+from schemas.responses import ResponseRule
 from workers.common.decision.cedar import PolicyError, parse
 from workers.common.decision.vocabulary import faults
 from workers.registry.prospect import Prospect

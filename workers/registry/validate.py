@@ -16,6 +16,7 @@ from typing import assert_never
 from schemas.commands import Change
 from schemas.facts import (
     Agent,
+    Approval,
     AuthorizationServer,
     Client,
     Credential,
@@ -24,6 +25,7 @@ from schemas.facts import (
     Key,
     Kind,
     Namespace,
+    Pending,
     Person,
     Point,
     Policy,
@@ -41,6 +43,12 @@ from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, invalid
 
 MAX_TOLD = 10
+NOT_APPLIED = {  # what follows from something else than a person's change
+    Kind.POSTURE: "postures follow from signals: use `weft revoke` or `weft lift`",
+    Kind.POINT: "what a point is held to follows from what it acknowledges",
+    Kind.APPROVAL: "approvals are answered: use `weft approve` or `weft deny`",
+    Kind.PENDING: "responses that wait are answered: use `weft responses confirm` or `weft responses dismiss`",
+}
 
 
 def validate(prospect: Prospect, changes: Iterable[Change], fabric: Fabric) -> tuple[Problem, ...]:
@@ -61,11 +69,8 @@ def _form(changes: tuple[Change, ...]) -> Problems:
 
 
 def _form_of(change: Change) -> Problems:
-    if change.kind is Kind.POSTURE:
-        yield invalid(change, "postures follow from signals: use `weft revoke` or `weft lift`", DenyReason.NOT_AUTHORIZED)
-        return
-    if change.kind is Kind.POINT:
-        yield invalid(change, "what a point is held to follows from what it acknowledges", DenyReason.NOT_AUTHORIZED)
+    if change.kind in NOT_APPLIED:
+        yield invalid(change, NOT_APPLIED[change.kind], DenyReason.NOT_AUTHORIZED)
         return
     if change.kind is Kind.STREAM:
         yield invalid(change, "streams are their receivers': see `weft ssf`", DenyReason.NOT_AUTHORIZED)
@@ -120,7 +125,7 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_servers.authorization_server(change, body, prospect, fabric)
         case Detection() as body:
             return rules_trust.detection(change, body, prospect, fabric)
-        case Posture() | Point() | EventStream() | Credential() | None:
+        case Posture() | Point() | EventStream() | Credential() | Approval() | Pending() | None:
             return iter(())  # refused by form, and handled by `_deleted`
         case never:
             assert_never(never)

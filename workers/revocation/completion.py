@@ -58,6 +58,7 @@ class Open:
     waiting: dict[str, float]  # point to its budget
     outcomes: list[PointOutcome] = field(default_factory=list)
     early: dict[str, float] = field(default_factory=dict)  # answered before we knew that it was committed
+    posture: int | None = None  # the facts revision that it was written for
 
 
 _NONE = Late(0, 0, 0.0)
@@ -80,15 +81,18 @@ class Tracker:
         """Entries up to `n` exist; no acknowledgement beyond is believed."""
         self._highest = max(self._highest, n)
 
-    def begin(self, n: int, epoch: int, now: float) -> None:
-        """An entry is about to be published, or was seen on the stream: from here on it may be acknowledged."""
+    def begin(self, n: int, epoch: int, now: float, posture: int | None = None) -> None:
+        """An entry is about to be published, or was seen on the stream: from here on it may be acknowledged.
+
+        `posture`: the facts revision that it was written for.
+        """
         self.known(n)
         if n <= self._begun:
             return
         self._begun = n
         self.forget(now)
         waiting = {name: self._budget_of(name) for name, point in self.points.items() if point.n < n}
-        self._open[n] = Open(n, None, epoch, waiting)
+        self._open[n] = Open(n, None, epoch, waiting, posture=posture)
 
     def abandon(self, n: int) -> None:
         """The entry was not committed after all, as far as we know."""
@@ -206,6 +210,7 @@ def summary(entry: Open) -> Completed:
     return Completed(
         n=entry.n,
         contained=all(outcome.state != "uncontained" for outcome in entry.outcomes),
+        posture_revision=entry.posture,
         points=tuple(listed),
         omitted=len(entry.outcomes) - len(listed),
         committed_at=entry.committed_at or 0.0,

@@ -31,7 +31,7 @@ class Outcomes:
     def entry_seen(self, entry: Entry) -> None:
         """An entry was republished: it is committed, by whomever."""
         now = self._clock.now()
-        self.tracker.begin(entry.n, entry.epoch, now)
+        self.tracker.begin(entry.n, entry.epoch, now, entry.posture)
         self.tracker.committed(entry.n, now)
         self._changed.set()
 

@@ -122,7 +122,7 @@ class Writer:
         entry = ledger.next_entry(self.head, targets, at=int(at), posture=first.posture)
         jws = self._signer.sign(entry, ENTRY_TYP)
         msg_id = f"revocation:{first.key or f'{entry.epoch}:{n}'}"
-        self._tracker.begin(n, entry.epoch, at)  # a point may acknowledge before the stream has acknowledged to us
+        self._tracker.begin(n, entry.epoch, at, entry.posture)  # a point may acknowledge before the stream has acknowledged to us
         try:
             seq, known = await self._stream.put_entry(jws, n=n, msg_id=msg_id, after=self.head.seq)
             committed = await self._known(seq, jws) if known else self._advance(jws, seq)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from faststream import FastStream
@@ -9,27 +10,34 @@ from faststream.nats import JStream, PullSub
 from weft.digest import sha256
 
 from config.settings import Settings
-from schemas.commands import Lift, Revoke, Sweep
+from schemas.commands import Lift, Resolve, Revoke, Sweep, Waiting
 from schemas.envelope import CloudEvent
 from schemas.facts import Kind
 from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetDelivery, UseRecorded
+from schemas.record import Completed
 from schemas.signals import DETECTIONS
 from streams import keys, subjects
 from streams.bus import Caller, event
 from streams.operator import accounts
 from workers.common import rpc
+from workers.common.factwriter import FactWriter
 from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
 from workers.signals.changes import Postures
 from workers.signals.commands import Commands
+from workers.signals.completions import Completions
+from workers.signals.doing import Doing
 from workers.signals.instances import Instances
 from workers.signals.intake import Intake
 from workers.signals.orders import Orders
+from workers.signals.pending import PendingResponses
 from workers.signals.receipts import Signer
+from workers.signals.recent import Recent
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
 from workers.signals.restore import Restorer
+from workers.signals.telling import Telling
 from workers.signals.transmitter.service import Subscriptions
 from workers.signals.voice import Risk
 from workers.signals.watch.detect import Finding
@@ -47,24 +55,29 @@ class Signals:
         self.recorder = Recorder(runtime.publisher)
         self.recording = recording = Recording(self.recorder)
         signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
-        postures, instances = Postures(nc, runtime.publisher, clock), Instances(nc)
+        postures, instances, orders = Postures(nc, runtime.publisher, clock), Instances(nc), Orders(nc)
+        telling, doing = Telling(facts, recording, signer, clock), Doing(postures, orders)
         self.intake = Intake(
             facts, runtime.publisher, recording=recording, signer=signer, clock=clock, background=runtime.handle, settings=settings
         )
         self.watcher = Watcher(nc, facts.detections, self._say, clock)
+        self.pending = PendingResponses(facts, FactWriter(runtime.publisher, worker="signals"), doing, telling, clock)
         self.responder = Responder(
             facts,
-            postures,
+            Recent(nc, facts),
+            postures=postures,
+            doing=doing,
+            pending=self.pending,
+            telling=telling,
             instances=instances,
             recording=recording,
-            signer=signer,
-            clock=clock,
             trust_domain=settings.trust_domain,
         )
+        self.completions = Completions(nc, recording, signer, clock)
         self.commands = Commands(
             facts,
             postures,
-            orders=Orders(nc),
+            orders=orders,
             instances=instances,
             recording=recording,
             signer=signer,
@@ -106,33 +119,58 @@ def build(settings: Settings) -> FastStream:
         seq = await worker.intake.notice(who, said.data, said.id)
         return event(RECORDED, UseRecorded(seq=seq or 0), source=SOURCE)
 
-    async def on_revoke(who: Caller, asked: CloudEvent[Revoke]) -> bytes:
-        return await worker.commands.revoke(who, asked.data)
-
-    async def on_sweep(who: Caller, asked: CloudEvent[Sweep]) -> bytes:
-        return await worker.commands.sweep(who, asked.data)
-
-    async def on_lift(who: Caller, asked: CloudEvent[Lift]) -> bytes:
-        return await worker.commands.lift(who, asked.data)
-
     async def on_signal(msg: Any) -> None:
         await worker.responder.on_message(msg)
+
+    async def on_completed(msg: Any) -> None:
+        await worker.completions.on_message(msg)
 
     names = accounts(settings)
     rpc.serve(runtime, subjects.SET, SetDelivery, on_set, names, queue=QUEUE)
     rpc.serve(runtime, subjects.NOTICE, PointSignal, on_notice, names, queue=QUEUE)
+    _serve_people(runtime, lambda: worker)
+    _consume(runtime, ("SIGNALS", "signals"), subjects.SIGNAL.filter, on_signal, CloudEvent[SetDelivery])
+    _consume(runtime, ("RECORD", "receipts"), f"{subjects.RECORD.at('revocation', 'completed')}.>", on_completed, CloudEvent[Completed])
+    return runtime.app(start=start, stop=stop)
+
+
+def _serve_people(runtime: Runtime, worker: Callable[[], Signals]) -> None:
+    """What operators command: taken back and given back, confirmed and dismissed, and what waits."""
+
+    async def on_revoke(who: Caller, asked: CloudEvent[Revoke]) -> bytes:
+        return await worker().commands.revoke(who, asked.data)
+
+    async def on_sweep(who: Caller, asked: CloudEvent[Sweep]) -> bytes:
+        return await worker().commands.sweep(who, asked.data)
+
+    async def on_lift(who: Caller, asked: CloudEvent[Lift]) -> bytes:
+        return await worker().commands.lift(who, asked.data)
+
+    async def on_resolve(who: Caller, asked: CloudEvent[Resolve]) -> bytes:
+        return await worker().pending.resolve(who, asked.data)
+
+    async def on_responses(who: Caller, asked: CloudEvent[Waiting]) -> bytes:
+        return worker().pending.waiting(who, asked.data)
+
+    names = accounts(runtime.settings)
     rpc.serve(runtime, subjects.REVOKE, Revoke, on_revoke, names, queue=QUEUE)
     rpc.serve(runtime, subjects.SWEEP, Sweep, on_sweep, names, queue=QUEUE)
     rpc.serve(runtime, subjects.LIFT, Lift, on_lift, names, queue=QUEUE)
-    on_signal.__annotations__["msg"] = CloudEvent[SetDelivery]  # for AsyncAPI
+    rpc.serve(runtime, subjects.RESOLVE, Resolve, on_resolve, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.RESPONSES, Waiting, on_responses, names, queue=QUEUE)
+
+
+def _consume(runtime: Runtime, consumer: tuple[str, str], subject: str, handler: Any, data: Any) -> None:
+    """From a durable consumer, by its stream and name, which the topology made."""
+    stream, durable = consumer
+    handler.__annotations__["msg"] = data  # for AsyncAPI
     runtime.broker.subscriber(
-        subjects.SIGNAL.filter,
-        stream=JStream("SIGNALS", declare=False),
-        durable="signals",
+        subject,
+        stream=JStream(stream, declare=False),
+        durable=durable,
         pull_sub=PullSub(batch_size=BATCH),
         inbox_prefix=f"{subjects.worker_inbox('signals')}.".encode(),  # FastStream ignores the broker's
         decoder=as_received,
         no_reply=True,
-        title="signals",
-    )(on_signal)
-    return runtime.app(start=start, stop=stop)
+        title=durable,
+    )(handler)

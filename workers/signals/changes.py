@@ -14,13 +14,13 @@ import structlog
 from nats.aio.client import Client
 from weft.digest import sha256
 
-from schemas.facts import FACT, Cause, Fact, Kind, Posture
+from schemas.facts import FACT, Cause, Fact, Kind, Posture, Trigger
 from streams.bus import PublishConflict, Publisher, PublishFailed, event
 from streams.facts_keys import posture_key, read_fact, subject_of
 from workers.common import directget, log
 from workers.common.clock import Clock
-from workers.signals.posture import normalise, posture_of, tightened
-from workers.signals.respond import Target
+from workers.signals.policy.posture import normalise, posture_of, tightened
+from workers.signals.policy.targets import Target
 
 STREAM = "FACTS"
 SOURCE = "/weft/signals"
@@ -45,6 +45,26 @@ class Changed:
     written: bool  # by this call
 
 
+@dataclass(frozen=True, slots=True)
+class _Change:
+    target: Target
+    digest: str  # of the target; where the value itself is not known, a person's, it names it alone
+    rewrite: Rewrite
+    by: str
+    reason: str
+    trigger: Trigger | None = None
+    strike: bool = False
+
+
+def _stands(change: _Change, before: Posture | None, after: Posture) -> bool:
+    """Nothing of it is new."""
+    if before is None:
+        return False
+    if change.strike:
+        return before.trigger is not None and change.trigger is not None and before.trigger.id == change.trigger.id
+    return after.causes == before.causes
+
+
 class Postures:
     """The writer of postures."""
 
@@ -53,44 +73,49 @@ class Postures:
         self._publisher = publisher
         self._clock = clock
 
-    async def add(self, target: Target, cause: Cause, *, by: str, reason: str) -> Changed:
-        """One more cause.  Raises Unchanged."""
-        return await self.rewrite(target, lambda causes: (*causes, cause), by=by, reason=reason)
+    async def add(self, target: Target, causes: tuple[Cause, ...], *, trigger: Trigger | None, by: str, reason: str) -> Changed:
+        """More causes.  Raises Unchanged."""
+        return await self._until_set(_Change(target, target.digest, lambda held: (*held, *causes), by, reason, trigger))
+
+    async def strike(self, target: Target, *, trigger: Trigger, by: str, reason: str) -> Changed:
+        """What was minted until now is revoked, and nothing lasts: the causes stay as they are.  Once for a trigger.  Raises Unchanged."""
+        return await self._until_set(_Change(target, target.digest, lambda held: held, by, reason, trigger, strike=True))
 
     async def settle(self, target: Target, digest: str, *, by: str, reason: str) -> Changed:
         """Drop what has run out.  Raises Unchanged."""
-        return await self._until_set(target, digest, lambda causes: causes, by, reason)
+        return await self._until_set(_Change(target, digest, lambda held: held, by, reason))
 
     async def rewrite(self, target: Target, rewrite: Rewrite, *, by: str, reason: str) -> Changed:
         """Whatever `rewrite` makes of the causes that stand.  It may be called again, with others.  Raises Unchanged."""
-        return await self._until_set(target, target.digest, rewrite, by, reason)
+        return await self._until_set(_Change(target, target.digest, rewrite, by, reason))
 
-    async def _until_set(self, target: Target, digest: str, rewrite: Rewrite, by: str, reason: str) -> Changed:
+    async def _until_set(self, change: _Change) -> Changed:
         try:
             async with asyncio.timeout(DEADLINE_S):
                 while True:
-                    before, revision = await self._read(target, digest)
-                    after = self._after(target, digest, before, rewrite)
-                    if after is None or (before is not None and after.causes == before.causes):
+                    before, revision = await self._read(change.target, change.digest)
+                    after = self._after(change, before)
+                    if after is None or _stands(change, before, after):
                         return Changed(before, before, revision, written=False)
                     try:
-                        seq = await self._write(after, revision, by, reason)
+                        seq = await self._write(after, revision, change.by, change.reason)
                     except PublishConflict:
                         await asyncio.sleep(PAUSE_S)
                         continue
-                    logger.info(log.POSTURE_COMMITTED, scope=target.scope, level=after.level, revision=seq)
+                    logger.info(log.POSTURE_COMMITTED, scope=change.target.scope, level=after.level, revision=seq)
                     return Changed(before, after, seq, written=True)
         except (TimeoutError, directget.Unavailable, PublishFailed) as error:
             raise Unchanged("FACTS did not answer in time") from error
 
-    def _after(self, target: Target, digest: str, before: Posture | None, rewrite: Rewrite) -> Posture | None:
+    def _after(self, change: _Change, before: Posture | None) -> Posture | None:
         """The posture to write; none where there is nothing to say about a target that has no posture."""
-        causes = normalise(rewrite(before.causes if before is not None else ()), self._clock.now())
-        if before is None and not causes:
+        target, scope = change.target, change.target.scope
+        causes = normalise(change.rewrite(before.causes if before is not None else ()), self._clock.now())
+        if scope == "key" or (before is None and not causes and not change.strike):
             return None
-        value = before.value if before is not None else target.value
-        draft = posture_of(target.scope, digest, None if target.scope == "user" else value, causes, revoke=False)
-        return draft.model_copy(update={"revoke": tightened(before, draft)})
+        value = None if scope == "user" else before.value if before is not None else target.value
+        draft = posture_of(scope, change.digest, value, causes, revoke=False, trigger=change.trigger)
+        return draft.model_copy(update={"revoke": change.strike or tightened(before, draft)})
 
     async def _read(self, target: Target, digest: str) -> tuple[Posture | None, int]:
         key = posture_key(target.scope, digest)

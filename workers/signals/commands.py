@@ -29,10 +29,10 @@ from workers.common.rpc import Refused
 from workers.signals.changes import Changed, Postures, Unchanged
 from workers.signals.instances import Unanswered
 from workers.signals.orders import Orders
-from workers.signals.posture import OPERATOR
+from workers.signals.policy.posture import OPERATOR
+from workers.signals.policy.targets import Target
 from workers.signals.receipts import Signer
 from workers.signals.recording import SOURCE, Recording
-from workers.signals.respond import Target
 from workers.signals.responder import InstanceRecord
 
 POSTURED = ("instance", "agent", "namespace", "user")
@@ -90,7 +90,7 @@ class Commands:
         place = _place(order.scope, order.value, order.agent, self._root)
         await self._check_role(who, place, order.scope, order.value)
         target = Target(order.scope, order.value)
-        if self._facts.posture(target.scope, target.digest) is None:
+        if self._facts.posture(order.scope, target.digest) is None:
             raise Refused(DenyReason.NOT_FOUND, "it has no posture")
         changed = await self._rewrite(target, who, order.id, "normal", order.reason)
         return await self._told(who, order, target, changed)

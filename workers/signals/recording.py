@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.digest import sha256
 
 from schemas import record
-from schemas.record import Responded, Signalled, Transmitted
+from schemas.record import Receipted, Responded, Signalled, Transmitted
 from streams.bus import event
 from streams.subjects import RECORD
 from workers.common.recorder import Recorder
@@ -36,3 +36,9 @@ class Recording:
         id_ = f"signals:transmitted:{sha256(f'{transmitted.stream_id}.{transmitted.jti}.{transmitted.outcome}')}"
         body = event(record.TRANSMITTED, transmitted, source=SOURCE, id=id_)
         return await self._recorder.record(RECORD.at("signals", "transmitted", transmitted.stream_id), body, id_)
+
+    async def receipted(self, receipted: Receipted) -> int:
+        """How a response ended at the points."""
+        id_ = f"signals:receipted:{receipted.n}"
+        body = event(record.RECEIPTED, receipted, source=SOURCE, id=id_)
+        return await self._recorder.record(RECORD.at("signals", "receipted", sha256(receipted.iss)), body, id_)

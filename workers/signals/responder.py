@@ -1,9 +1,10 @@
 """Stored signals become responses: what is done with each message of SIGNALS, once or as often as it is delivered.
 
 1. The SET is verified again, as of the moment SIGNALS took it: what stands on a stream is not believed for standing there.
-2. `respond` decides; the pace of its sender and the instance's record are asked here, because they are no facts.
-3. The posture is committed.
-4. The response is on RECORD with its receipt, and only then is the message acknowledged.
+2. `respond` decides, over the facts and the signals before this one; the pace of its sender and the instance's record are asked here,
+   because they are no facts.
+3. What is within the ceiling is carried out; what is beyond it is kept for an operator.
+4. Each response is on RECORD with its receipt, and only then is the message acknowledged.
 
 A fault leaves the message to be delivered again, later each time, for ever: nothing is dropped.  A message that is no signal at all is
 recorded and ended.
@@ -16,22 +17,27 @@ from typing import Protocol
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NATSError
+from weft.digest import sha256
 
-from schemas.facts import Kind, Transmitter
+from schemas.facts import Kind, Transmitter, Trigger
 from schemas.points import SetDelivery
 from schemas.reasons import DenyReason
-from schemas.record import Responded, Signalled
+from schemas.record import Signalled
 from streams.bus import Malformed, parse
 from streams.facts_table import FactsTable
 from workers.common import log
-from workers.common.clock import Clock
 from workers.common.recorder import RecordUnavailable
-from workers.signals.assess import Signal, assess
-from workers.signals.changes import Changed, Postures, Unchanged
+from workers.signals.changes import Postures, Unchanged
+from workers.signals.doing import Doing
 from workers.signals.instances import Unanswered
-from workers.signals.receipts import Signer
+from workers.signals.pending import PendingResponses
+from workers.signals.policy.assess import Signal, assess
+from workers.signals.policy.pace import Pace
+from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
+from workers.signals.policy.targets import Target
+from workers.signals.recent import Behind, Recent
 from workers.signals.recording import Recording
-from workers.signals.respond import Act, Pace, Recorded, Response, TakeBack, Target, respond, within
+from workers.signals.telling import Telling, wants_receipts
 from workers.signals.verify import SETRefused, verify_set
 
 ACK_S = 2.0
@@ -53,20 +59,24 @@ class Responder:
     def __init__(
         self,
         facts: FactsTable,
-        postures: Postures,
+        recent: Recent,
         *,
+        postures: Postures,
+        doing: Doing,
+        pending: PendingResponses,
+        telling: Telling,
         instances: InstanceRecord,
         recording: Recording,
-        signer: Signer,
-        clock: Clock,
         trust_domain: str,
     ) -> None:
         self._facts = facts
+        self._recent = recent
         self._postures = postures
+        self._doing = doing
+        self._pending = pending
+        self._telling = telling
         self._instances = instances
         self._recording = recording
-        self._signer = signer
-        self._clock = clock
         self._trust_domain = trust_domain
         self._pace = Pace()
 
@@ -77,122 +87,82 @@ class Responder:
             await msg.ack_sync(timeout=ACK_S)
         except NATSError:
             return  # delivered again, and answered as before
-        except (Unchanged, Unanswered, RecordUnavailable) as error:
+        except (Unchanged, Unanswered, RecordUnavailable, Behind) as error:
             await _later(msg, type(error).__name__)
         except Exception as error:  # noqa: BLE001 - a bug is no reason to lose a signal
             await _later(msg, type(error).__name__)
 
     async def _on_message(self, msg: Msg) -> None:
-        stored_at = msg.metadata.timestamp.timestamp()
-        once = f"{msg.metadata.sequence.stream}"
+        seq, stored_at = msg.metadata.sequence.stream, msg.metadata.timestamp.timestamp()
         try:
             verified = verify_set(parse(SetDelivery, msg.data).data.set, self._facts.transmitter, now=stored_at)  # 1
         except (Malformed, SETRefused) as error:
             reason = DenyReason.SET_INVALID if isinstance(error, SETRefused) else DenyReason.MALFORMED
-            seq = msg.metadata.sequence.stream
-            await self._recording.signalled(Signalled(by="stored", seq=seq, refused=reason, detail=str(error)), f"stored\0{once}")
+            await self._recording.signalled(Signalled(by="stored", seq=seq, refused=reason, detail=str(error)), f"stored\0{seq}")
             return
         signal = assess(verified, stored_at=stored_at)
-        response = respond(  # 2
-            signal,
-            verified.transmitter,
-            self._facts.responses(),
-            unreadable=bool(self._facts.unreadable(Kind.RESPONSE)),
-            trust_domain=self._trust_domain,
-        )
-        await self._carry_out(signal, verified.transmitter, response, stored_at)
+        seen = await self._recent.up_to(seq, stored_at)
+        unreadable = bool(self._facts.unreadable(Kind.RESPONSE))
+        world = World(self._facts.responses(), self._facts.transmitter, seen, self._trust_domain, unreadable)
+        for response in respond(signal, world):  # 2
+            await self._carry_out(signal, verified.transmitter, response, stored_at)
 
-    async def _carry_out(self, signal: Signal, transmitter: Transmitter, response: Response, stored_at: float) -> None:
+    async def _carry_out(self, signal: Signal, sender: Transmitter, response: Response, stored_at: float) -> None:
         match response:
             case Act():
-                beyond = await self._beyond(response, transmitter, stored_at)
-                if beyond is not None:
-                    response = Recorded(beyond, response.rule, waiting=True, answer=response.answer)
-                    await self._record(signal, _nothing_done(signal, response))
+                beyond = await self._beyond(response, sender, stored_at)
+                if beyond is None:
+                    await self._act(signal, sender, response)  # 3
                 else:
-                    changed = await self._postures.add(response.target, response.cause, by="signals", reason=_reason(signal))  # 3
-                    await self._record(signal, _done(signal, response, changed))
+                    await self._leave(signal, Recorded(beyond, response.chosen, waiting=True, act=response))
             case TakeBack():
                 for target in response.targets:
-                    await self._take_back(signal, response, target, stored_at, transmitter.ceiling.subjects_per_minute)
+                    await self._take_back(signal, response, target, stored_at, sender.ceiling.subjects_per_minute)
             case Recorded():
-                await self._record(signal, _nothing_done(signal, response))
+                await self._leave(signal, response)
 
-    async def _beyond(self, act: Act, transmitter: Transmitter, stored_at: float) -> str | None:
+    async def _beyond(self, act: Act, sender: Transmitter, stored_at: float) -> str | None:
         """Why the sender's word does not reach so far, by what is not among the facts."""
-        ceiling, workload = transmitter.ceiling, act.subject.workload
-        everywhere = any(within(f"spiffe://{self._trust_domain}", namespace) for namespace in ceiling.namespaces)
-        doubtful = act.target.scope == "instance" and workload is not None and not everywhere
-        if doubtful and not await self._instances.belongs(act.target.value, str(workload)):
+        if act.doubted is not None and not await self._instances.belongs(act.target.value, act.doubted):
             return "no such instance of that workload is known"
-        if not self._pace.allows(transmitter.iss, act.target, stored_at, ceiling.subjects_per_minute):
-            return f"more than {ceiling.subjects_per_minute} subjects a minute"
+        most = sender.ceiling.subjects_per_minute
+        if not self._pace.allows(sender.iss, act.target, stored_at, most):
+            return f"more than {most} subjects a minute"
         return None
+
+    async def _act(self, signal: Signal, sender: Transmitter, act: Act) -> None:
+        rule = act.chosen.rule
+        trigger = Trigger(
+            iss=signal.iss,
+            jti=signal.jti,
+            rule=rule.name,
+            policy=act.chosen.policy,
+            id=sha256(f"{signal.id}\0{act.chosen.policy}\0{rule.name}"),
+            receipt=wants_receipts(sender, asked=rule.receipt),
+        )
+        done = await self._doing.do(act.target, act.answer, act.causes, trigger=trigger, by="signals", reason=_reason(signal))
+        await self._telling.tell(self._telling.done(signal, act, done.changed, done.entry), _once(signal, act))  # 4
+
+    async def _leave(self, signal: Signal, left: Recorded) -> None:
+        """Nothing is done; what is beyond a ceiling waits for somebody who may do it."""
+        pending = await self._pending.keep(signal, left.act, left.detail) if left.waiting and left.act is not None else None
+        await self._telling.tell(self._telling.undone(signal, left, pending), _once(signal, left.act))  # 4
 
     async def _take_back(self, signal: Signal, response: TakeBack, target: Target, stored_at: float, most: int) -> None:
         """Kept even where nothing stands yet: what it takes back may still be on its way."""
+        once = f"{signal.id}\0{target.digest}"
         if not self._pace.allows(signal.iss, target, stored_at, most):
             nothing = Recorded(f"more than {most} subjects a minute", waiting=True)
-            await self._record(signal, _nothing_done(signal, nothing), target.digest)
+            await self._telling.tell(self._telling.undone(signal, nothing, None), once)
             return
-        changed = await self._postures.add(target, response.cause, by="signals", reason=_reason(signal))  # 3
-        told = Responded(
-            iss=signal.iss,
-            jti=signal.jti,
-            event=signal.event,
-            confidence=signal.confidence or "low",
-            response="lift",
-            **_aimed(target),
-            posture_revision=changed.revision,
-            detail=_levels(changed),
-        )
-        await self._record(signal, told, target.digest)
-
-    async def _record(self, signal: Signal, told: Responded, part: str = "") -> None:
-        receipt = self._signer.receipt(told, self._clock.now())
-        await self._recording.responded(told.model_copy(update={"receipt": receipt}), f"{signal.id}\0{part}")  # 4
-        logger.info(log.SIGNAL_ANSWERED, signal_event=signal.event, response=told.response, detail=told.detail)
+        changed = await self._postures.add(target, (response.cause,), trigger=None, by="signals", reason=_reason(signal))  # 3
+        await self._telling.tell(self._telling.lifted(signal, target, changed), once)  # 4
 
 
-def _done(signal: Signal, act: Act, changed: Changed) -> Responded:
-    return Responded(
-        iss=signal.iss,
-        jti=signal.jti,
-        event=signal.event,
-        confidence=signal.confidence or "low",
-        rule=act.rule,
-        response=act.answer,
-        **_aimed(act.target),
-        posture_revision=changed.revision,
-        detail="; ".join(part for part in (act.detail, _levels(changed)) if part),
-    )
-
-
-def _nothing_done(signal: Signal, response: Recorded) -> Responded:
-    waiting = f"waits for an operator ({response.answer}): " if response.waiting else ""
-    if response.waiting:
-        logger.warning(log.SIGNAL_WAITING, signal_event=signal.event, detail=response.detail)
-    return Responded(
-        iss=signal.iss,
-        jti=signal.jti,
-        event=signal.event,
-        confidence=signal.confidence or "low",
-        rule=response.rule,
-        response="record",
-        detail=f"{waiting}{response.detail}",
-    )
-
-
-def _aimed(target: Target) -> dict[str, str]:
-    """Whom it hit; a person as digest alone."""
-    value = {} if target.scope == "user" else {"value": target.value}
-    return {"scope": target.scope, "target": target.digest, **value}
-
-
-def _levels(changed: Changed) -> str:
-    before = changed.before.level if changed.before is not None else "normal"
-    after = changed.after.level if changed.after is not None else "normal"
-    return f"{before} -> {after}" if changed.written else f"{after} already"
+def _once(signal: Signal, act: Act | None) -> str:
+    """Which response it is: the rule's without a count, or that of one with."""
+    part = f"{act.chosen.policy}\0{act.chosen.rule.name}" if act is not None and act.chosen.rule.count > 1 else ""
+    return f"{signal.id}\0{part}"
 
 
 def _reason(signal: Signal) -> str:

@@ -16,10 +16,11 @@ from workers.common import log
 from workers.common.clock import Clock
 from workers.common.recorder import RecordUnavailable
 from workers.signals.changes import Changed, Postures, Unchanged
-from workers.signals.posture import next_expiry
+from workers.signals.policy.posture import next_expiry
+from workers.signals.policy.targets import Target
 from workers.signals.receipts import Signer
 from workers.signals.recording import Recording
-from workers.signals.respond import Target
+from workers.signals.telling import wants_receipts
 
 RETRY_S = 1.0
 REASON = "the response's duration has passed"
@@ -85,6 +86,8 @@ class Restorer:
                 event=cause.event,
                 confidence="low",
                 rule=cause.rule,
+                policy=cause.policy,
+                deliver=wants_receipts(self._facts.transmitter(cause.by), asked=False),
                 response="lift",
                 scope=posture.scope,
                 target=posture.target,

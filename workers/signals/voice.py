@@ -62,7 +62,12 @@ class Voice:
 
     def _claims(self, iss: str, jti: str, risk: Risk, aud: str) -> dict[str, Any]:
         now = int(self._clock.now())
-        workload, instance = {"format": "uri", "uri": risk.workload}, {"format": "opaque", "id": risk.instance}
+        about_whom: dict[str, Any] = {
+            "format": "complex",
+            "workload": {"format": "uri", "uri": risk.workload},
+            "instance": {"format": "opaque", "id": risk.instance},
+            **({} if risk.txn is None else {"transaction": {"format": "opaque", "id": risk.txn}}),
+        }
         about = {"principal": "WORKLOAD", "current_level": risk.level.upper(), "event_timestamp": now, "initiating_entity": "policy"}
         return {
             "iss": iss,
@@ -70,7 +75,7 @@ class Voice:
             "iat": now,
             "jti": jti,
             **({} if risk.txn is None else {"txn": risk.txn}),
-            "sub_id": {"format": "complex", "workload": workload, "instance": instance},
+            "sub_id": about_whom,
             "events": {f"{CAEP}risk-level-change": {**about, "risk_reason": risk.reason, "reason_admin": {"en": risk.reason}}},
         }
 

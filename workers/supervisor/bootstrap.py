@@ -24,11 +24,11 @@ from schemas.facts import (
     Person,
     Policy,
     ResponsePolicy,
-    ResponseRule,
     Role,
     Transmitter,
     TransmitterCeiling,
 )
+from schemas.responses import ResponseRule
 from schemas.signals import DETECTIONS, POINTS
 from streams import tokenkeys, topology
 from streams.bus import PublishConflict, Publisher, client, event, fabric_broker

@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING, Any, Self
 
 import nats.errors
 
-from weft import wire
+from weft import stepping, wire
 from weft.connection import Connection
 from weft.digest import b64u, call_parts, sha256
-from weft.grants import Answer, Grant, HTTPCall, Refusal, Refused, headers_of
+from weft.grants import Answer, Asked, Grant, HTTPCall, Refusal, Refused, StepUp, headers_of
 from weft.nkey import KeyPair
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Agent", "Answer", "Grant", "HTTPCall", "Refusal", "Refused", "Transaction", "sign_request"]
+__all__ = ["Agent", "Answer", "Grant", "HTTPCall", "Refusal", "Refused", "StepUp", "Transaction", "sign_request"]
 
 DEADLINE_S = 5.0  # of an invocation, retries included
+WAIT_S = 300.0  # for a step-up, which may be a person
 RETRY_S = 0.05  # between tries while no gateway answers
 REQUEST_TYP = "weft-request+jwt"
 REQUESTED = "org.weft.invocation.requested.v1"
@@ -112,9 +113,26 @@ class Agent:
             "iat": int(time.time()),
         }
         carried = {"parent_token": parent, "user_token": user_token, "intent": intent}
-        return await self._ask({k: v for k, v in payload.items() if v is not None}, {k: v for k, v in carried.items() if v}, deadline_s)
+        asked = Asked({k: v for k, v in payload.items() if v is not None}, {k: v for k, v in carried.items() if v}, call)
+        return await self._ask(asked, deadline_s)
 
-    async def _ask(self, payload: dict[str, Any], carried: dict[str, str], deadline_s: float) -> Grant | Refusal:
+    async def step_up(self, refusal: StepUp, *, wait_s: float = WAIT_S) -> Grant | Refusal:
+        """Shows what a step-up asks for, one thing after the other, and asks for the same call again: waits until a person has answered,
+        attests anew, or answers the challenge.
+
+        Returns the grant; a refusal (`denied` where the person said no); or the step-up itself where `wait_s` was not long enough, which
+        may be waited for again.  The person sees the call in clear where it is text of moderate length, else its digests.
+        """
+        until = time.monotonic() + wait_s
+        outcome: Grant | Refusal = refusal
+        while isinstance(outcome, StepUp) and outcome.asked is not None and (left := until - time.monotonic()) > 0:
+            if not await stepping.shown(self._connection, outcome, left):
+                return outcome
+            outcome = await self._ask(stepping.again(outcome), DEADLINE_S)
+        return outcome
+
+    async def _ask(self, asked: Asked, deadline_s: float) -> Grant | Refusal:
+        payload, carried = asked.payload, asked.carried
         connection, key, body = self._connection, None, b""
         until = time.monotonic() + deadline_s
         while (left := until - time.monotonic()) > 0:
@@ -129,7 +147,7 @@ class Agent:
             except (nats.errors.Error, OSError, TimeoutError):
                 break
             else:
-                return _answer(raw, key)
+                return _answer(raw, key, asked)
         return Refusal("unavailable", str(payload["id"]))
 
     async def call(self, tool: str, actions: Sequence[str], purpose: str, call: HTTPCall, **options: Any) -> Answer:
@@ -199,6 +217,13 @@ class Transaction:
             evidence=self._evidence,
             **options,
         )
+        return self._held(grant)
+
+    async def step_up(self, refusal: StepUp, *, wait_s: float = WAIT_S) -> Grant | Refusal:
+        """As Agent.step_up, within this transaction; what it continues has to live that long."""
+        return self._held(await self._agent.step_up(refusal, wait_s=wait_s))
+
+    def _held(self, grant: Grant | Refusal) -> Grant | Refusal:
         if isinstance(grant, Grant):
             self._last = grant
             self._continues = self._continues if grant.leaf else grant.token
@@ -231,7 +256,7 @@ def _header(nkey: str) -> str:
     return b64u(_COMPACT.encode({"alg": "EdDSA", "typ": REQUEST_TYP, "kid": nkey}).encode())
 
 
-def _answer(raw: bytes, key: KeyPair | None) -> Grant | Refusal:
+def _answer(raw: bytes, key: KeyPair | None, asked: Asked) -> Grant | Refusal:
     event = wire.parse(raw)
     data = event.data
     if event.type == GRANTED:
@@ -249,8 +274,14 @@ def _answer(raw: bytes, key: KeyPair | None) -> Grant | Refusal:
             data.get("svid_audience"),
             data.get("leaf") is True,
         )
+    if data.get("code") == "step_up":
+        return StepUp(*_told(data), approval=data.get("approval"), challenge=data.get("challenge"), asked=asked)
     return _refusal(data)
 
 
 def _refusal(data: Mapping[str, Any]) -> Refusal:
-    return Refusal(str(data.get("code", "unavailable")), str(data.get("explanation", "")), data.get("needs"), data.get("retry_after_s"))
+    return Refusal(*_told(data))
+
+
+def _told(data: Mapping[str, Any]) -> tuple[str, str, str | None, float | None]:
+    return str(data.get("code", "unavailable")), str(data.get("explanation", "")), data.get("needs"), data.get("retry_after_s")

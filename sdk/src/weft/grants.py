@@ -61,6 +61,28 @@ class Refusal:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A call that was asked for, to be asked for again; it holds tokens, which are in no `repr`."""
+
+    payload: dict[str, Any] = field(repr=False)  # of the signed request, but its id
+    carried: dict[str, str] = field(repr=False)
+    call: HTTPCall | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StepUp(Refusal):
+    """Not yet: `needs` has to be shown first.  `Agent.step_up` shows it and asks for the same call again.
+
+    `approval` is the id of what a person is asked, `challenge` what the next request has to answer; both are absent where the fabric
+    could offer neither just now.
+    """
+
+    approval: str | None = None
+    challenge: str | None = None
+    asked: Asked | None = field(default=None, repr=False, compare=False)
+
+
 class Refused(Exception):
     """Raised by `call()`, which has no answer to return."""
 

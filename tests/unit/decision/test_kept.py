@@ -25,7 +25,7 @@ def test_every_field_of_a_request_is_asked_about_or_known_to_be_unread() -> None
         "tool": "another", "actions": ("another",), "purpose": "another", "call": None, "ttl_s": 7, "user": world.request("refund").user,
         "caller": asked.caller.model_copy(update={"instance": "i" + "c" * 26}),
         "authorization_details": (AuthorizationDetail(type="t"),), "environment": {"another": "one"},
-        "evidence_read": False, "views_fresh": False,
+        "evidence_read": False, "challenged_at": 9, "views_fresh": False,
     }  # fmt: skip
     unkept = {"parent", "evidence", "evidence_wanted"}
     assert {*other, *unkept, "now"} == set(DecisionInput.model_fields)

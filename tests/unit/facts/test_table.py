@@ -48,6 +48,16 @@ OTHERS: list[dict[str, Any]] = [
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "detection", "name": "comes-back", "when": {"of": "cycle"}},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
+    {
+        "kind": "approval", "agent": ADVISOR, "slot": 0, "id": "a1", "digest": "D" * 43, "instance": "i" + "a2" * 13, "tool": "pay",
+        "actions": ["refund"], "purpose": "process.refund", "call": {"method": "POST", "path": "P" * 43, "body": "B" * 43},
+        "explanation": "e1", "asked_at": 1, "expires_at": 2,
+    },
+    {
+        "kind": "pending", "iss": "https://risk", "slot": 0, "id": "p1", "jti": "j1", "event": "https://e", "confidence": "high",
+        "rule": "high", "policy": "default", "response": "quarantine", "scope": "agent", "value": ADVISOR, "place": ADVISOR,
+        "why": "beyond", "asked_at": 1, "expires_at": 2,
+    },
 ]  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def test_documents_of_several_files_come_in_an_order_that_can_be_split(tmp_path:
         ("kind: tool\nkind: agent\n", ["a.yaml, line", "named twice"]),
         ("a: &x [1]\nb: *x\n", ["a.yaml", "aliases"]),
         ("kind: !!python/object:os.system x\n", ["a.yaml, line"]),
-        ("kind: posture\n", ["postures follow from signals"]),
+        ("kind: posture\n", ["a posture follows from signals"]),
         ("kind: agent\nid: spiffe://88mph.com/a/\n", ["id", "trailing '/'"]),
         (SPACE + "---\n" + SPACE, ["document 2", "the same namespace as a.yaml, document 1"]),
         ("delete: {kind: agent, name: x}\n", ["document 1", "delete takes"]),

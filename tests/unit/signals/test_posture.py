@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from schemas.facts import Cause, Patterns
-from workers.signals.posture import OPERATOR, meet, next_expiry, normalise, posture_of
+from workers.signals.policy.posture import OPERATOR, meet, next_expiry, normalise, posture_of
 
 A, B, PERSON = "https://a.example", "https://b.example", "UPERSON"
 NOW = 100

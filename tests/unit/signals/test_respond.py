@@ -6,10 +6,14 @@ from typing import Any
 
 import pytest
 
-from schemas.facts import ResponsePolicy, ResponseRule, Transmitter, TransmitterCeiling
+from schemas.facts import ResponsePolicy, Transmitter, TransmitterCeiling
+from schemas.responses import ResponseRule
 from schemas.signals import CAEP, RISC, SecurityEventToken
-from workers.signals.assess import assess, subject_of
-from workers.signals.respond import Act, Pace, Recorded, Response, TakeBack, Target, respond
+from workers.signals.policy.assess import assess, subject_of
+from workers.signals.policy.pace import Pace
+from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
+from workers.signals.policy.targets import Target
+from workers.signals.policy.windows import Seen
 from workers.signals.verify import VerifiedSET
 
 NOW = 1_800_000_000
@@ -60,7 +64,8 @@ def answer(
 ) -> Response:
     held = transmitter(**sender)
     signal = assess(verified(event, payload, sub_id or instance(), held), stored_at=NOW)
-    return respond(signal, held, policies, unreadable=unreadable, trust_domain="88mph.com")
+    world = World(policies, lambda iss: held if iss == ISS else None, Seen(), "88mph.com", unreadable)
+    return respond(signal, world)[0]
 
 
 @pytest.mark.parametrize(
@@ -114,13 +119,18 @@ def test_high_quarantines_the_instance_alone() -> None:
     acted = answer(HIGH)
     assert isinstance(acted, Act)
     assert acted.target == Target("instance", INSTANCE)
-    assert (acted.cause.level, acted.cause.by, acted.cause.until, acted.rule) == ("quarantined", ISS, None, "high")
+    assert (acted.causes[0].level, acted.causes[0].by, acted.causes[0].until, acted.chosen.rule.name) == ("quarantined", ISS, None, "high")
 
 
 def test_medium_narrows_for_a_while() -> None:
     acted = answer(MEDIUM)
     assert isinstance(acted, Act)
-    assert (acted.cause.level, acted.cause.actions, acted.cause.max_ttl_s, acted.cause.until) == ("narrowed", ("read",), 30, NOW + 600)
+    assert (acted.causes[0].level, acted.causes[0].actions, acted.causes[0].max_ttl_s, acted.causes[0].until) == (
+        "narrowed",
+        ("read",),
+        30,
+        NOW + 600,
+    )
 
 
 def test_an_instance_no_issuer_attested_is_not_told_from_its_siblings_and_the_record_says_so() -> None:
@@ -204,7 +214,7 @@ def rule(name: str, confidence: str, response: str, **more: Any) -> ResponseRule
 
 def picked(*policies: tuple[ResponseRule, ...], payload: dict[str, Any] = HIGH) -> str | None:
     found = answer(payload, policies=tuple(ResponsePolicy(name=f"p{i}", rules=rules) for i, rules in enumerate(policies)))
-    return found.rule if isinstance(found, Act | Recorded) else None
+    return found.chosen.rule.name if isinstance(found, Act | Recorded) and found.chosen is not None else None
 
 
 def test_the_first_rule_of_the_highest_confidence_reached_governs() -> None:

@@ -6,18 +6,18 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from schemas.decision import DecisionInput
 from schemas.facts import Agent, Tool
 from schemas.reasons import DenyReason
+from schemas.responses import Need
 from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S
 from streams.facts_table import FactsTable
 from workers.common.decision.patterns import Patterns, matches
 from workers.common.decision.slice import Slice
 
 ALL: Patterns = ("*",)
-Needs = Literal["approval", "fresh_attestation", "proof_of_possession"]
 
 
 class Stop(NamedTuple):
@@ -34,7 +34,7 @@ class Hold(NamedTuple):
     step-up that a forbidden tool exists.
     """
 
-    needs: Needs
+    needs: Need
     note: str = ""
 
 
@@ -67,6 +67,8 @@ class Draft:
     dead_at: int = sys.maxsize  # at the latest
     same_until: int = sys.maxsize  # for the facts that count, besides the slice's
     policy_digest: str | None = None
+    stepped_up: bool = False  # something had to be shown
+    approval: str | None = None  # the one that let it pass
     supposed_user: bool = False  # only for listing tools: as if a person with every right had asked
 
     def __post_init__(self) -> None:
@@ -75,11 +77,8 @@ class Draft:
 
     @cached_property
     def human(self) -> str | None:
-        """The person it is done for: of the user token, or of the transaction."""
-        if self.input.user is not None:
-            return self.input.user.sub
-        parent = self.input.parent
-        return None if parent is None or is_workload(parent.sub) else parent.sub
+        """The person it is done for."""
+        return human_of(self.input)
 
     @cached_property
     def sub(self) -> str:
@@ -123,6 +122,13 @@ class Draft:
     def steady(self) -> tuple[int, int]:
         """The span of times, its end excluded, at which the same gates would say the same of this request; empty where none is known."""
         return self.slice.since, min(self.slice.until, self.same_until, self.dead_at - self.life_s + 1)
+
+
+def human_of(asked: DecisionInput) -> str | None:
+    """The person it is done for: of the user token, or of the transaction."""
+    if asked.user is not None:
+        return asked.user.sub
+    return None if asked.parent is None or is_workload(asked.parent.sub) else asked.parent.sub
 
 
 def is_workload(sub: str) -> bool:

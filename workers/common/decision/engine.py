@@ -15,10 +15,11 @@ from streams.facts_table import FactsTable
 from workers.common.decision.chain import ceiling, rights
 from workers.common.decision.constraints import constraints
 from workers.common.decision.draft import Draft, Hold, Judge, Said, Stop
-from workers.common.decision.gates import charter, namespace, posture, registered, views
+from workers.common.decision.gates import charter, namespace, registered, views
 from workers.common.decision.granting import grant_of
 from workers.common.decision.graph import graph
 from workers.common.decision.kept import Kept, kept_for, question
+from workers.common.decision.standing import posture
 
 GATES: tuple[tuple[Gate, Judge], ...] = (
     (Gate.REGISTERED, registered),

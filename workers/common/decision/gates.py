@@ -1,18 +1,13 @@
-"""The first gates: registered and active, views fresh, posture, namespace bounds, charter.
+"""The first gates but that of postures (standing.py): registered and active, views fresh, namespace bounds, charter.
 
 Each reads the draft, shrinks it, and says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from schemas.facts import Level, Posture
 from schemas.reasons import DenyReason
-from workers.common.decision.draft import Draft, Hold, Said, Stop
+from workers.common.decision.draft import Draft, Said, Stop
 from workers.common.decision.patterns import matches
-
-_STRICTNESS: dict[Level, int] = {"normal": 0, "narrowed": 1, "step_up": 2, "quarantined": 3}
 
 
 def registered(draft: Draft) -> Said:
@@ -36,32 +31,6 @@ def registered(draft: Draft) -> Said:
 def views(draft: Draft) -> Said:
     """Facts and revocations are within their budget."""
     return "" if draft.input.views_fresh else Stop(DenyReason.VIEW_STALE)
-
-
-def posture(draft: Draft) -> Said:
-    """The strictest posture wins: of the caller, its namespaces, the person, and everyone who acted before in this transaction."""
-    found = sorted(_postures(draft), key=lambda p: (-_STRICTNESS[p.level], p.scope, p.target))
-    if not found or found[0].level == "normal":
-        return ""
-    strictest = found[0]
-    if strictest.level == "quarantined":
-        return Stop(DenyReason.QUARANTINED, f"the {strictest.scope} is quarantined")
-    for each in found:
-        if each.level != "normal":
-            draft.narrow(actions=each.actions, purposes=each.purposes)
-            draft.live(each.max_ttl_s)
-    if not draft.actions or not all(matches(patterns, draft.input.purpose) for patterns in draft.limits.purposes):
-        return Stop(DenyReason.NARROWED, f"the {strictest.scope} is narrowed")
-    if strictest.level == "step_up":
-        return Hold("approval", f"the {strictest.scope} needs an approval")
-    return f"the {strictest.scope} is narrowed"
-
-
-def _postures(draft: Draft) -> Iterator[Posture]:
-    caller, parent = draft.input.caller, draft.input.parent
-    yield from draft.facts.postures_for(caller.instance, caller.id, draft.human)
-    for actor in parent.act_chain if parent is not None else ():
-        yield from draft.facts.postures_for(actor.instance, actor.sub, None)
 
 
 def namespace(draft: Draft) -> Said:

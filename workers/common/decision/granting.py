@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from schemas.decision import Grant
 from schemas.token import MAX_HOPS, Ceiling
@@ -11,12 +11,13 @@ from workers.common.decision.constraints import evidence_of
 from workers.common.decision.draft import Draft
 from workers.common.decision.patterns import Patterns, intersect
 
+EVERYTHING: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
 _CODE = re.compile(r"[a-z*][a-z0-9._:*-]{0,63}")  # schemas.base.Code; a pattern outside it can match no code
 
 
 def grant_of(draft: Draft) -> Grant:
     """The grant."""
-    tool, agent = draft.tool, draft.agent
+    tool, agent, approved = draft.tool, draft.agent, draft.approval is not None
     return Grant(
         actions=draft.actions,
         purpose=draft.input.purpose,
@@ -26,12 +27,13 @@ def grant_of(draft: Draft) -> Grant:
         endpoint=tool.endpoint,
         resource=tool.resource,
         audience=tool.token_form,
-        bound=tool.bind,
-        single_use=tool.single_use,
+        bound=EVERYTHING if approved else tool.bind,  # a person let this one call pass, and no other
+        single_use=approved or tool.single_use,
         proof=tool.proof,
         revocation=None if tool.revocation == "guard" else tool.revocation,
         authorization_details=draft.input.authorization_details,
         status_list=tool.status_list,
+        approval=draft.approval,
         evidence=evidence_of(draft),
         sub=draft.sub,
         agentic_ctx=_agentic_context(draft),

@@ -1,6 +1,7 @@
 """Decisions that are kept: the same question, over the same facts, within the span of time in which its answer does not change.
 
-Kept are grants that begin a transaction and show no evidence; a parent or a report makes a request one of its kind.  What is kept is
+Kept are grants that begin a transaction, show no evidence and had nothing to step up to; a parent, a report or an approval makes a request
+one of its kind.  What is kept is
 forgotten with the next event of FACTS, whatever that is about, so that nothing has to know what a decision read.  The span ends before
 a relation that counted expires, or the caller's SVID or the person's token would shorten the token's life.
 """
@@ -38,6 +39,7 @@ def question(asked: DecisionInput) -> Hashable | None:
         asked.authorization_details,
         asked.user,
         asked.evidence_read,
+        asked.challenged_at,
         asked.views_fresh,
         *sorted(asked.environment.items()),
     )
@@ -45,5 +47,7 @@ def question(asked: DecisionInput) -> Hashable | None:
 
 def kept_for(grant: Decision, draft: Draft) -> Kept | None:
     """What may be kept of a decision that grants, and how long it would be the same."""
+    if draft.stepped_up:  # what was shown was shown for one request
+        return None
     since, until = draft.steady()
     return Kept(grant, since, until) if since < until else None

@@ -31,7 +31,7 @@ from schemas.subject_ids import (
     UriSubject,
     complex_of,
 )
-from workers.signals.posture import OPERATOR
+from workers.signals.policy.posture import OPERATOR
 from workers.signals.transmitter.sets import Happening
 
 NAMESPACE = "urn:weft:posture"  # of assurance levels
@@ -39,7 +39,8 @@ SIGNING_KEY = "signing-key"  # CAEP's credential types are people's; this one is
 COMPLETED = "completed"  # the cause of an entry that ends a transaction because it is over
 _RISK: dict[Level, RiskLevel] = {"normal": "LOW", "narrowed": "MEDIUM", "step_up": "MEDIUM", "quarantined": "HIGH"}
 _PRINCIPAL = {"user": "USER", "namespace": "ORG_UNIT"}
-_DONE = {"quarantine": "quarantined", "narrow": "narrowed", "step_up": "further proof is required", "lift": "restored"}
+SILENT = ("record", "notify")  # nothing was done that anybody else would feel
+_DONE = {"quarantine": "quarantined", "revoke": "revoked", "narrow": "narrowed", "step_up": "further proof is required", "lift": "restored"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class Named:
 def of_response(told: Responded, named: Named, posture: Posture | None, at: int) -> list[Happening]:
     """What was done about a signal, or by an operator.  `posture`: as it stands now; nothing where nothing was done."""
     subject = subject_of(named)
-    if told.response == "record" or subject is None:
+    if told.response in SILENT or subject is None:
         return []
     common = {
         "event_timestamp": at,
@@ -70,6 +71,9 @@ def of_response(told: Responded, named: Named, posture: Posture | None, at: int)
 def _events(response: str, posture: Posture | None, principal: str, common: dict[str, Any]) -> Iterator[Event]:
     level: Level = posture.level if posture is not None else "normal"
     match response:
+        case "revoke":  # once, and nothing lasts: the risk is what it was
+            yield caep.SessionRevoked(**common)
+            return
         case "quarantine":
             yield caep.SessionRevoked(**common)
         case "narrow" if posture is not None:
@@ -124,6 +128,8 @@ def subject_of(named: Named) -> AnySubject | None:
             return named.user
         case "agent" | "namespace" if named.value is not None:
             return UriSubject(format="uri", uri=named.value)
+        case "transaction" if named.value is not None:
+            return complex_of(transaction=OpaqueSubject(format="opaque", id=named.value))
         case "instance" if named.value is not None:
             workload = {"workload": UriSubject(format="uri", uri=named.agent)} if named.agent is not None else {}
             return complex_of(**workload, instance=OpaqueSubject(format="opaque", id=named.value))

@@ -27,9 +27,9 @@ from streams.bus import Malformed, parse
 from streams.facts import FactsView
 from streams.subjects import SIGNAL
 from workers.common import directget, log
-from workers.signals.assess import subject_of as read_subject
-from workers.signals.posture import OPERATOR
-from workers.signals.transmitter.mapping import Named, of_response, of_revocation, simple_of
+from workers.signals.policy.assess import subject_of as read_subject
+from workers.signals.policy.posture import OPERATOR
+from workers.signals.transmitter.mapping import SILENT, Named, of_response, of_revocation, simple_of
 from workers.signals.transmitter.outbox import Outbox
 from workers.signals.transmitter.ports import Unavailable
 from workers.signals.transmitter.sets import Happening
@@ -71,7 +71,7 @@ class Teller:
         return of_revocation(revoked.data, self._issuer, _seconds(revoked.time)) if revoked is not None else []
 
     async def _responded(self, told: Responded, at: int) -> list[Happening]:
-        if told.response == "record" or told.scope is None or told.target is None:
+        if told.response in SILENT or told.scope is None or told.target is None:
             return []
         if told.posture_revision:
             await self._facts.wait_for(told.posture_revision, VIEW_S)

@@ -13,7 +13,7 @@ from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.events import CAEPEvent, Event, caep, risc
-from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, EmailSubject, IssSubSubject, UriSubject
+from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, EmailSubject, IssSubSubject, OpaqueSubject, UriSubject
 from workers.signals.verify import VerifiedSET
 
 Confidence = Literal["low", "medium", "high"]
@@ -30,6 +30,7 @@ class Subject:
     instance: str | None = None
     user: str | None = None
     transaction: str | None = None  # a `txn`
+    key: str | None = None  # the `kid` of a key that signs tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,7 @@ class Signal:
     contrary: bool  # takes earlier words of the same sender back
     event_time: int
     iat: int
+    at: int  # when SIGNALS took it
 
 
 def assess(verified: VerifiedSET, *, stored_at: float) -> Signal:
@@ -60,6 +62,7 @@ def assess(verified: VerifiedSET, *, stored_at: float) -> Signal:
         contrary=_contrary(happened),
         event_time=min(_event_time(happened, claims.iat), claims.iat, int(stored_at)),
         iat=claims.iat,
+        at=int(stored_at),
     )
 
 
@@ -77,6 +80,7 @@ def subject_of(sub_id: AnySubject) -> Subject:
                 instance=sub_id.instance.id if sub_id.instance is not None else None,
                 user=_user(sub_id.user) if sub_id.user is not None else None,
                 transaction=sub_id.transaction.id if sub_id.transaction is not None else None,
+                key=_opaque(sub_id.members().get("key")),
             )
         case AliasesSubject():  # one party under several names: the first that we know
             found = [subject_of(one) for one in sub_id.identifiers]
@@ -101,6 +105,10 @@ def _user(simple: AnySubject) -> str | None:
             return next((user for one in simple.identifiers if (user := _user(one)) is not None), None)
         case _:
             return None
+
+
+def _opaque(member: object) -> str | None:
+    return member.id if isinstance(member, OpaqueSubject) else None
 
 
 def _workload(uri: str) -> str | None:

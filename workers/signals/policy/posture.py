@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from schemas.facts import Cause, Patterns, Posture, Scope
+from schemas.facts import Cause, Patterns, Posture, Scope, StepUp, Trigger
+from schemas.responses import Need
+from schemas.token import MAX_HOPS
 
 OPERATOR = "operator"  # `event` of a person's cause
 LEVELS = ("normal", "narrowed", "step_up", "quarantined")
@@ -43,7 +45,9 @@ def normalise(causes: Iterable[Cause], now: float) -> tuple[Cause, ...]:
     return tuple(sorted(kept, key=_order))
 
 
-def posture_of(scope: Scope, target: str, value: str | None, causes: tuple[Cause, ...], *, revoke: bool) -> Posture:
+def posture_of(
+    scope: Scope, target: str, value: str | None, causes: tuple[Cause, ...], *, revoke: bool, trigger: Trigger | None = None
+) -> Posture:
     """The posture of normalised causes."""
     return Posture(
         scope=scope,
@@ -53,9 +57,26 @@ def posture_of(scope: Scope, target: str, value: str | None, causes: tuple[Cause
         actions=_meet_all(cause.actions for cause in causes),
         purposes=_meet_all(cause.purposes for cause in causes),
         max_ttl_s=min((cause.max_ttl_s for cause in causes if cause.max_ttl_s is not None), default=LONGEST_TTL_S),
+        depth=min((cause.depth for cause in causes if cause.depth is not None), default=MAX_HOPS),
+        step_ups=_step_ups(causes),
         causes=causes,
         revoke=revoke,
+        trigger=trigger,
     )
+
+
+def _step_ups(causes: Iterable[Cause]) -> tuple[StepUp, ...]:
+    """Everything that is asked for, each newer than the last signal that asked for it."""
+    since: dict[Need, int] = {}
+    for cause in causes:
+        if cause.level == "step_up":
+            need = cause.needs or "approval"
+            since[need] = max(_learned(cause), since.get(need, 0))
+    return tuple(StepUp(needs=need, since=at) for need, at in sorted(since.items()))
+
+
+def _learned(cause: Cause) -> int:
+    return cause.event_time if cause.at is None else cause.at
 
 
 def tightened(before: Posture | None, after: Posture) -> bool:
@@ -67,7 +88,17 @@ def tightened(before: Posture | None, after: Posture) -> bool:
         or not _covers(after.actions, before.actions)
         or not _covers(after.purposes, before.purposes)
         or after.max_ttl_s < before.max_ttl_s
+        or after.depth < before.depth
+        or any(since > _since(before, need) for need, since in _asked(after).items())
     )
+
+
+def _asked(posture: Posture) -> dict[str, int]:
+    return {step_up.needs: step_up.since for step_up in posture.step_ups}
+
+
+def _since(posture: Posture, need: str) -> int:
+    return _asked(posture).get(need, -1)
 
 
 def next_expiry(posture: Posture) -> int | None:
@@ -136,10 +167,12 @@ def _covers_cause(strong: Cause, weak: Cause) -> bool:
     lasts = strong.until is None or (weak.until is not None and strong.until >= weak.until)
     if strong.by != weak.by or strong.event_time < weak.event_time or not lasts or rank(strong.level) < rank(weak.level):
         return False
-    return strong.level == "quarantined" or all(
-        said is None or said == covered
-        for said, covered in ((weak.actions, strong.actions), (weak.purposes, strong.purposes), (weak.max_ttl_s, strong.max_ttl_s))
-    )
+    if strong.level == "quarantined":
+        return True
+    if weak.level == "step_up" and (strong.needs != weak.needs or _learned(strong) < _learned(weak)):
+        return False
+    limits = ("actions", "purposes", "max_ttl_s", "depth")
+    return all(getattr(weak, limit) in (None, getattr(strong, limit)) for limit in limits)
 
 
 def _order(cause: Cause) -> tuple[int, int, bytes]:

@@ -1,0 +1,96 @@
+"""The signals of the last while, for rules that count: SIGNALS read again, up to the message that is being answered.
+
+Whichever copy of this worker answers a signal has seen every one that was stored before it, whoever answered those: it reads on from where
+it stopped, and after a restart from the start of the longest window.  What stands on the stream is verified again, and assessed by the
+facts as they are now; when a policy or a transmitter changes, it is read anew.  Without a rule that counts nothing is read at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+from nats.aio.client import Client
+
+from schemas.facts import Kind
+from schemas.points import SetDelivery
+from streams.bus import Malformed, parse
+from streams.facts_table import FactsTable
+from streams.subjects import SIGNAL
+from workers.common import directget
+from workers.signals.policy.assess import assess
+from workers.signals.policy.windows import Seen, horizon_s
+from workers.signals.verify import SETRefused, verify_set
+
+STREAM = "SIGNALS"
+DEADLINE_S = 8.0  # of reading up to one message; it is delivered again after 10
+
+
+class Behind(Exception):
+    """SIGNALS did not answer, or a replica that lags did."""
+
+
+class Recent:
+    """One copy's memory."""
+
+    def __init__(self, nc: Client, facts: FactsTable) -> None:
+        self._nc = nc
+        self._facts = facts
+        self._turn = asyncio.Lock()
+        self._of = (-1, -1)
+        self._forget_all(0.0)
+
+    def _forget_all(self, since: float) -> None:
+        self._seen = Seen()
+        self._since = since  # from when on nothing is missing
+        self._read = 0  # up to which sequence
+
+    async def up_to(self, seq: int, stored_at: float) -> Seen:
+        """Everything up to that message, as far back as a window of its reaches.  Raises Behind."""
+        horizon = horizon_s(self._facts.responses())
+        if horizon is None:
+            return Seen()
+        async with self._turn:
+            self._fit(stored_at - horizon)
+            try:
+                async with asyncio.timeout(DEADLINE_S):
+                    while self._read < seq:
+                        await self._read_on()
+            except (TimeoutError, directget.Unavailable) as error:
+                raise Behind("SIGNALS did not answer in time") from error
+            self._forget(stored_at - 2 * horizon)
+            return self._seen
+
+    def _fit(self, since: float) -> None:
+        """Start anew where the facts that signals are assessed by have changed, or the message is older than what is remembered."""
+        of = (self._facts.version(Kind.RESPONSE), self._facts.version(Kind.TRANSMITTER))
+        if of != self._of or self._read == 0 or since < self._since:
+            self._of = of
+            self._forget_all(since)
+
+    def _forget(self, before: float) -> None:
+        if before > self._since:
+            self._seen.forget(before)
+            self._since = before
+
+    async def _read_on(self) -> None:
+        since = _rfc3339(self._since) if self._read == 0 else None
+        found, more = await directget.page(self._nc, STREAM, SIGNAL.filter, seq=self._read + 1, time=since)
+        for stored in found:
+            self._take(stored)
+            self._read = stored.seq
+            await asyncio.sleep(0)  # a signature each: others have their turn
+        if not more:
+            await asyncio.sleep(directget.PAUSE_S if not found else 0)  # a replica may lag
+
+    def _take(self, stored: directget.Stored) -> None:
+        at = datetime.fromisoformat(stored.time).timestamp()
+        try:
+            verified = verify_set(parse(SetDelivery, stored.body).data.set, self._facts.transmitter, now=at)
+        except (Malformed, SETRefused):
+            return
+        self._seen.add(assess(verified, stored_at=at))
+
+
+def _rfc3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
