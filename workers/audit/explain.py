@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from schemas import record
 from workers.audit.index import Index, Indexed
 from workers.audit.redaction import Visible
-from workers.audit.references import targets_of
+from workers.audit.references import TOKENS, targets_of
 
 MANY = 1_000
 
@@ -19,7 +18,7 @@ MANY = 1_000
 async def explain(index: Index, identifier: str, visible: Visible, after: int, limit: int) -> list[Indexed]:
     """Events after that sequence: a refusal by its explanation id; anything granted by its transaction, with all that followed."""
     named = [event for event in await index.about("explanation", [identifier]) if visible(event.scope)]
-    if named and not any(event.type == record.ISSUED for event in named):
+    if named and not any(event.type in TOKENS for event in named):
         return [event for event in named if event.seq > after][:limit]
     txns = {event.data["claims"]["txn"] for event in named} or {identifier}
     events = {event.seq: event for event in await _revocations(index, txns, visible) if event.seq > after}
@@ -36,7 +35,7 @@ async def _revocations(index: Index, txns: Iterable[str], visible: Visible) -> l
     """Entries that hit a token of these transactions: a target in common, and a number above the counter it was minted at."""
     minted: dict[str, int] = {}  # target to the lowest counter that something it hits was minted at
     async for event in index.all_about("txn", txns):
-        if event.type == record.ISSUED and visible(event.scope):
+        if event.type in TOKENS and visible(event.scope):
             for target in targets_of(event.data["claims"], event.data["kid"]):
                 minted[target] = min(minted.get(target, event.data["claims"]["rev"]), event.data["claims"]["rev"])
     found = [revoked for targets in _few(sorted(minted)) async for revoked in index.all_about("target", targets)]

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from weft.digest import b64u
 
-from schemas import record
-from workers.audit.references import targets_of
+from workers.audit.references import TOKENS, targets_of
 from workers.common.decision.draft import is_workload
 
 ARROW = " > "  # no SPIFFE ID holds it
@@ -39,11 +38,11 @@ class Minted(NamedTuple):
 
 def minted_by(seq: int, type_: str, data: Mapping[str, Any]) -> Minted | None:
     """The token that this event is of; none for every other event, and for one that is no record of its type."""
-    if type_ != record.ISSUED:
+    if type_ not in TOKENS:
         return None
     try:
         claims, kid = data["claims"], data["kid"]
-        act, past, sub = claims["act"], claims.get("act_chain", ()), str(claims["sub"])
+        act, past, sub = _actor(claims), claims.get("act_chain", ()), str(claims["sub"])
         return Minted(
             seq=seq,
             iat=int(claims["iat"]),
@@ -53,14 +52,20 @@ def minted_by(seq: int, type_: str, data: Mapping[str, Any]) -> Minted | None:
             jti=str(claims["jti"]),
             txn=str(claims["txn"]),
             agent=str(act["sub"]),
-            instance=str(act["instance"]),
-            user="" if is_workload(sub) else mark("user", sub),
-            tool=str(claims["call"]["tool"]),
-            path=ARROW.join([*(str(actor["sub"]) for actor in past), str(act["sub"])]),
+            instance=str(act.get("instance", "")),
+            user="" if is_workload(sub) or sub == claims.get("client_id") else mark("user", sub),
+            tool=str(claims.get("call", {}).get("tool", "")),
+            path=ARROW.join([*(str(link["wl"]) for link in claims.get("req_chain", ())), *(str(p["sub"]) for p in past), str(act["sub"])]),
             marks=" ".join(dict.fromkeys(_marks(claims, str(kid)))),
         )
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _actor(claims: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Who acts; of what the token endpoint issued without a tool, whom it was issued to."""
+    act: Mapping[str, Any] = claims.get("act") or {"sub": claims.get("workload") or claims.get("client_id") or claims["req_wl"]}
+    return act
 
 
 def mark(kind: str, value: str) -> str:
@@ -72,8 +77,10 @@ def _marks(claims: Mapping[str, Any], kid: str) -> Iterator[str]:
     for named in targets_of(claims, kid):
         kind, _, value = named.partition(":")
         yield mark(kind, value)
-    act = claims["act"]
+    act, bound = _actor(claims), claims.get("cnf") or {}
     yield mark("version", f"{act['sub']}@{act.get('version')}")
-    yield mark("jkt", str(claims["cnf"]["jkt"]))
-    tools = [claims["call"]["tool"], *(p["tool"] for p in claims.get("act_chain", ())), *(e["tool"] for e in claims.get("evidence", ()))]
+    if "jkt" in bound:
+        yield mark("jkt", str(bound["jkt"]))
+    called = [claims["call"]["tool"]] if "call" in claims else []
+    tools = [*called, *(p["tool"] for p in claims.get("act_chain", ())), *(e["tool"] for e in claims.get("evidence", ()))]
     yield from (mark("tool", str(tool)) for tool in tools)

@@ -12,7 +12,8 @@ from schemas import record
 from streams.subjects import parse_connection_name
 
 Data = Mapping[str, Any]
-DECIDED = (record.ISSUED, record.DENIED)
+DECIDED = (record.ISSUED, record.DENIED, record.EXCHANGED, record.NOT_EXCHANGED)
+TOKENS = (record.ISSUED, record.EXCHANGED)  # what a token was issued with
 MAX_REVISION = 2**62  # far above any sequence, and still an integer of SQLite
 
 
@@ -46,6 +47,7 @@ def scope_of(type_: str, data: Data, trust_domain: str) -> str:
     candidates = [
         _path(data, "claims", "act", "sub"),
         _path(data, "input", "caller", "id"),
+        _path(data, "input", "workload"),
         data.get("agent"),
         data.get("id") if type_ in (record.ADMITTED, record.NOT_ADMITTED) else None,
         _owner_of(data.get("caller")),
@@ -67,19 +69,20 @@ def revision_of(type_: str, data: Data) -> int | None:
 
 def targets_of(claims: Data, kid: str) -> tuple[str, ...]:
     """`<kind>:<value>` of everything a revocation of this token could name."""
-    act = claims["act"]
-    named = [
-        ("token", claims["jti"]),
-        ("transaction", claims["txn"]),
-        ("instance", act["instance"]),
-        ("agent", act["sub"]),
-        ("user", claims["sub"]),
-        ("key", kid),
-        *(("namespace", str(prefix)) for prefix in SpiffeID.parse(act["sub"]).prefixes()),
-    ]
+    named = [("token", claims["jti"]), ("transaction", claims["txn"]), ("user", claims["sub"]), ("key", kid), *_who(claims)]
     for past in claims.get("act_chain", ()):
         named += [("token", past["jti"]), ("instance", past["instance"]), ("agent", past["sub"])]
+    named += [("token", link["jti"]) for link in claims.get("req_chain", ())]
     return tuple(f"{kind}:{value}" for kind, value in named)
+
+
+def _who(claims: Data) -> list[tuple[str, str]]:
+    """Who acts, and what lies above; of a token without a call, the workload that requested it."""
+    act = claims.get("act") or {"sub": claims.get("workload")}
+    if act["sub"] is None:
+        return []
+    spaces = [("namespace", str(prefix)) for prefix in SpiffeID.parse(act["sub"]).prefixes()]
+    return [("agent", act["sub"]), *([("instance", act["instance"])] if "instance" in act else []), *spaces]
 
 
 def _path(data: Data, *names: str) -> Any:

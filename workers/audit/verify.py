@@ -14,13 +14,20 @@ from weft.digest import call_digest
 
 from schemas import record
 from schemas.decision import Decision, DecisionInput, Gate, Grant
-from schemas.record import Denied, Issued
+from schemas.record import Denied, Exchanged, Issued, NotExchanged
 from schemas.token import TokenClaims
 from streams.facts_table import FactsTable
+from workers.audit.exchanges import verify_exchange, verify_gates
 from workers.audit.index import Indexed
 from workers.common import keyperiods
 from workers.common.decision import decide
 
+_MODELS: dict[str, type[Issued | Denied | Exchanged | NotExchanged]] = {
+    record.ISSUED: Issued,
+    record.DENIED: Denied,
+    record.EXCHANGED: Exchanged,
+    record.NOT_EXCHANGED: NotExchanged,
+}
 BEFORE = (Gate.LIMITS, Gate.IDENTITY)  # the gateway's own gates, which read no facts
 
 
@@ -41,13 +48,17 @@ def verify(events: Iterable[Indexed], facts: FactsTable) -> dict[str, Any]:
 def _check(event: Indexed, facts: FactsTable) -> list[str] | None:
     """What differs; nothing to compute gives none."""
     try:
-        recorded = (Issued if event.type == record.ISSUED else Denied).model_validate(event.data, strict=False)
+        recorded = _MODELS[event.type].model_validate(event.data, strict=False)
     except ValidationError:
         return ["not a record of its type"]
     if recorded.input is None or recorded.decision is None:
         return None
+    if isinstance(recorded, Exchanged | NotExchanged):
+        return verify_exchange(recorded, facts)
     again = decide(recorded.input, facts)
     differs = _differences(recorded.decision, again)
+    if recorded.exchange is not None:
+        differs += verify_gates(recorded.exchange.input, recorded.exchange.decision, facts)
     if isinstance(recorded, Issued):
         differs += _beyond(recorded.claims, recorded.input, again)
         differs += [] if _might_sign(recorded, facts) else ["kid"]

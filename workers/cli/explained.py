@@ -71,6 +71,26 @@ def _token(claims: dict[str, Any], kid: object) -> Iterator[Pair]:
         yield "evidence", f"{found['tool']} at #{found['seq']}, object {found['object']}"
 
 
+def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
+    """A request at the token endpoint that named no tool."""
+    asked, decision, claims = data.get("input") or {}, data.get("decision") or {}, data.get("claims") or {}
+    subject = asked.get("subject") or {}
+    yield "client", f"{data.get('caller', '')}  {asked.get('auth_method', '')}  {asked.get('workload', '')}".rstrip()
+    yield "asked", " ".join(asked.get("scope", ())) + (f", for {', '.join(asked['resources'])}" if asked.get("resources") else "")
+    yield "subject", f"{subject['sub']} ({subject['type']})" if subject else ""
+    yield "reason", str(data.get("reason") or "")
+    yield "detail", str(data.get("detail") or "")
+    for line in decision.get("lines", ()):
+        yield "pass" if line["passed"] else "FAIL", f"{line['gate']:12} {line.get('note', '')}".rstrip()
+    if claims:
+        yield "issued", f"{claims['jti']} to {claims['sub']}: {claims['scope']}, {claims['exp'] - claims['iat']} s, key {data.get('kid')}"
+        yield "transaction", claims["txn"]
+        yield "chain", " -> ".join(link["wl"] for link in claims.get("req_chain", ()))
+    if decision:
+        yield "decided at", f"facts revision {decision['facts_revision']}, engine {decision['engine']}"
+    yield "explanation", str(data.get("explanation") or "")
+
+
 def _used(data: dict[str, Any]) -> Iterator[Pair]:
     yield "tool", f"{data['tool']} at {data['point']}"
     yield "by", f"{data['agent']}  instance {data['instance']}"
@@ -98,4 +118,12 @@ def _plainly(data: dict[str, Any]) -> Iterator[Pair]:
             yield name, str(value)
 
 
-_BY_WHAT = {"issued": _decided, "denied": _decided, "used": _used, "revoked": _revoked, "completed": _completed}
+_BY_WHAT = {
+    "exchanged": _exchanged,
+    "notexchanged": _exchanged,
+    "issued": _decided,
+    "denied": _decided,
+    "used": _used,
+    "revoked": _revoked,
+    "completed": _completed,
+}

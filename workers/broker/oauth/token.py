@@ -177,6 +177,7 @@ class TokenEndpoint:
         user, parent = whom
         evidence = await read_evidence(details.evidence, parent.txn if parent is not None else None, parts.history, parts.views.facts)
         await self._reach()
+        self._gates(request, asked)  # again, so that both decisions stand on the same facts
         request.call = call = tools.decision_input(
             asked,
             tools.tool_of(named, parts.views.facts),
@@ -242,11 +243,14 @@ class TokenEndpoint:
             views_fresh=parts.views.fresh(now),
             revocations=parts.views.revocations,
         )
-        decision = decide_exchange(asked, parts.views.facts)  # 5
+        return self._gates(request, asked), asked
+
+    def _gates(self, request: Request, asked: ExchangeInput) -> ExchangeDecision:
+        decision = decide_exchange(asked, self._parts.views.facts)  # 5
         request.exchange = Exchanging(input=asked, decision=decision)
         if not decision:
             raise refusal_of(decision.reason or DenyReason.INTERNAL, tool=False)
-        return decision, asked
+        return decision
 
     async def _reach(self) -> None:
         """See workers.broker.mint: who mints at a counter knows every posture that an entry below it stands for."""

@@ -1,0 +1,99 @@
+"""What the token endpoint put on RECORD: found, told and computed again like every other decision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.compliance.test_txn_tokens import ask, call
+from tests.support.oauth import FRONT, OAuthWorld, payload
+from workers.audit.explain import explain, row
+from workers.audit.index import Arrived, Index, Indexed
+from workers.audit.references import scope_of
+from workers.audit.verify import verify
+from workers.cli.explained import explanation
+
+CC = {"grant_type": "client_credentials"}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[OAuthWorld]:
+    made = OAuthWorld()
+    yield made
+    await made.recorder.close()
+
+
+def indexed(world: OAuthWorld) -> list[Indexed]:
+    events = [(subject, json.loads(body)) for subject, body in world.stream.messages]
+    scoped = ((seq, subject, event) for seq, (subject, event) in enumerate(events, 1))
+    return [Indexed(seq, e["type"], scope_of(e["type"], e["data"], "88mph.com"), subject, e) for seq, subject, e in scoped]
+
+
+async def requests(world: OAuthWorld) -> None:
+    """Granted and refused, with a tool and without."""
+    await ask(world)
+    await ask(world, scope="payments.all")
+    await ask(world, scope=None)
+    await call(world)
+    await call(world, resource="https://payments.88mph.com")
+    await world.post("/oauth/token", {**CC, **world.proven("console")})
+    await world.post("/oauth/token", {**CC, **world.proven("console"), "scope": "ssf.delete"})
+
+
+async def test_every_decision_is_computed_again(world: OAuthWorld) -> None:
+    """INVARIANT: from the record alone, each decision of the token endpoint comes out the same (promise 6).
+
+    A decision that read something which is not on record, or two decisions of one request over different facts, would not.
+    """
+    await requests(world)
+    found = verify(indexed(world), world.facts)
+    assert found == {"checked": 6, "differ": []}  # the request without a scope was not decided
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "differs"),
+    [
+        (("decision", "ttl_s"), 61, "exchange.ttl_s"),
+        (("input", "scope"), ["payments.all"], "exchange.outcome"),
+        (("claims", "sub"), "doc", "claims.sub"),
+        (("claims", "scope"), "payments.all", "claims.scope"),
+        (("claims", "exp"), 1_800_000_061, "claims.exp"),
+        (("claims", "rev"), 99, "claims.rev"),
+    ],
+)
+async def test_whoever_altered_one_shows(world: OAuthWorld, path: tuple[str, str], value: Any, differs: str) -> None:
+    await ask(world)
+    (event,) = indexed(world)
+    event.data[path[0]][path[1]] = value
+    (found,) = verify([event], world.facts)["differ"]
+    assert differs in found["differs"]
+
+
+async def test_explained_by_the_id_that_the_answer_carries(world: OAuthWorld, tmp_path: Path) -> None:
+    granted, refused = await ask(world), await ask(world, scope="payments.all")
+    index = await Index.open(tmp_path / "index.db", "88mph.com")
+    await index.add([Arrived(seq, subject, body) for seq, (subject, body) in enumerate(world.stream.messages, 1)])
+
+    async def told(identifier: str) -> str:
+        events = await explain(index, identifier, lambda _: True, 0, 10)
+        return explanation([row(event, event.event) for event in events])
+
+    by_id = await told(granted.headers["weft-explanation"])
+    assert by_id == await told(payload(granted.json()["access_token"])["txn"])
+    assert FRONT in by_id
+    assert "web.search.execute" in by_id
+    why = await told(refused.headers["weft-explanation"])
+    assert "out_of_ceiling" in why
+    assert "FAIL" in why
+    await index.close()
+
+
+async def test_an_event_belongs_to_the_namespace_of_its_workload(world: OAuthWorld) -> None:
+    await requests(world)
+    scopes = [event.scope for event in indexed(world)]
+    assert scopes[0] == FRONT
+    assert scopes[-1] == "spiffe://88mph.com"
