@@ -65,7 +65,8 @@ class Settings(BaseModel):
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
     edge_key: Path | None = None
-    edge_client_ca: Path | None = None  # PEM of authorities whose client certificates the edge takes (RFC 8705); none: it asks for none
+    edge_mtls: bool = False  # the edge asks for client certificates (RFC 8705); with edge_cert
+    edge_client_ca: Path | None = None  # PEM of authorities whose client certificates it takes, with the intermediates that issue them
     edge_spiffe_ca: Path | None = None  # PEM of the trust domain's X.509 bundle: whose X.509-SVIDs it takes
     outbound_private: tuple[str, ...] = ()  # networks (CIDR) that HTTP requests may reach though they are not global; empty in production
     outbound_ca: Path | None = None  # PEM of authorities trusted for outgoing HTTPS besides the machine's own
@@ -100,6 +101,15 @@ class Settings(BaseModel):
         for name, host, cert in (("edge", self.edge_host, self.edge_cert), ("egress", self.egress_host, self.egress_cert)):
             if cert is None and not loopback(host):
                 raise ValueError(f"{name}_host: a certificate is required unless it is loopback")
+        return self
+
+    @model_validator(mode="after")
+    def _mutual_tls(self) -> Self:
+        """A setting that would do nothing is a mistake."""
+        if self.edge_mtls and self.edge_cert is None:
+            raise ValueError("edge_mtls: it takes a certificate of its own, edge_cert")
+        if not self.edge_mtls and (self.edge_client_ca is not None or self.edge_spiffe_ca is not None):
+            raise ValueError("edge_client_ca and edge_spiffe_ca come with edge_mtls")
         return self
 
     @property

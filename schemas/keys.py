@@ -13,7 +13,7 @@ ANSWERED = "org.weft.keys.answered.v1"
 class KeysAsked(Wire):
     """`data` of `ASKED`."""
 
-    purpose: Literal["tokens", "status"] = "tokens"
+    purpose: Literal["tokens", "status", "clients"] = "tokens"  # clients: the certificates that they registered (RFC 8705 section 2.2)
 
 
 class JWKSet(Wire):

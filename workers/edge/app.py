@@ -17,6 +17,7 @@ from workers.edge.bus import Bus
 from workers.edge.faces import jwks, oauth, ssf, status, statuslists
 from workers.edge.http import application
 from workers.edge.keys import Keys
+from workers.edge.mtls import ClientCertificates
 from workers.edge.readiness import Readiness
 from workers.edge.serving import HTTPServer
 
@@ -25,6 +26,7 @@ def build(settings: Settings) -> FastStream:
     """The application.  The socket is bound when it starts, so that an address in use ends the start and not the first request."""
     runtime = Runtime("edge", settings, answers_health=False)  # from outside FABRIC it asks; it cannot be asked
     serving: list[HTTPServer] = []
+    certificates = ClientCertificates(settings) if settings.edge_mtls else None
     outbound = Outbound(Rules.of(settings.outbound_private), ca=settings.outbound_ca)
 
     async def start() -> None:
@@ -37,10 +39,12 @@ def build(settings: Settings) -> FastStream:
             *jwks.routes(Keys(bus)),
             *statuslists.routes(statuslists.Lists(statuslists.BusLists(bus)), Keys(bus, "status")),
             *ssf.routes(bus, well_known_path(settings.ssf_base)),
-            *oauth.routes(oauth.Face(bus, settings.issuer)),
+            *oauth.routes(oauth_face(bus, settings, certificates)),
         ]
-        server = HTTPServer(application(routes, {**ssf.BODIES, **oauth.BODIES}), settings, lambda: runtime.fail("http_ended"))
+        server = HTTPServer(application(routes, {**ssf.BODIES, **oauth.BODIES}), settings, lambda: runtime.fail("http_ended"), certificates)
         serving.append(server)
+        if certificates is not None:
+            runtime.spawn(certificates.follow(lambda: bus.keys("clients")), name="client_certificates")
         runtime.log.info(log.EDGE_LISTENED, host=settings.edge_host, port=server.port, tls=settings.edge_cert is not None)
 
     async def stop() -> None:
@@ -51,3 +55,10 @@ def build(settings: Settings) -> FastStream:
     app = runtime.app(start=start, stop=stop)
     describe(app, FETCH, fetch.QUEUE, Fetch)
     return app
+
+
+def oauth_face(bus: Bus, settings: Settings, certificates: ClientCertificates | None) -> oauth.Face:
+    """With the methods of mutual TLS where this edge ends it."""
+    if certificates is None:
+        return oauth.Face(bus, settings.issuer)
+    return oauth.Face(bus, settings.issuer, certificates.of, mtls=True)

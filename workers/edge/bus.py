@@ -76,7 +76,7 @@ class Bus:
             raise Unanswered("refused")
         return found
 
-    async def keys(self, purpose: Literal["tokens", "status"] = "tokens") -> keys.JWKSet:
+    async def keys(self, purpose: Literal["tokens", "status", "clients"] = "tokens") -> keys.JWKSet:
         """The public keys of that purpose.  Raises KeysUnavailable."""
         asked = keys.KeysAsked(purpose=purpose)
         try:

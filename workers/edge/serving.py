@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from config.settings import Settings
+from workers.edge.mtls import ClientCertificates, TLSProtocol
 
 CONNECTIONS = 256
 HEADER_BYTES = 16_384
@@ -45,7 +46,9 @@ def listen(host: str, port: int) -> socket.socket:
 class HTTPServer:
     """Listens from the moment it is made.  `on_end` is called where uvicorn ends by itself: the worker is no use without it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: Settings, on_end: Callable[[], None], certificates: ClientCertificates | None = None
+    ) -> None:
         self._socket = listen(settings.edge_host, settings.edge_port)
         self._server = _Server(
             uvicorn.Config(
@@ -56,12 +59,13 @@ class HTTPServer:
                 server_header=False,
                 limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=HEADER_BYTES,
-                http="h11",
+                http=TLSProtocol,
                 ws="none",
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=STOP_S,
                 ssl_certfile=settings.edge_cert,
                 ssl_keyfile=settings.edge_key,
+                ssl_context_factory=None if certificates is None else certificates.context,
             )
         )
         self._on_end = on_end

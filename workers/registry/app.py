@@ -22,7 +22,7 @@ from workers.common.factwriter import FactWriter
 from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.runtime import Runtime
 from workers.registry.approvals.desk import Approvals
-from workers.registry.points import Announcer, attached, public_keys
+from workers.registry.points import Announcer, attached, client_certificates, public_keys
 from workers.registry.recording import SOURCE, record
 from workers.registry.registry import Registry
 from workers.registry.rules import Fabric
@@ -66,8 +66,9 @@ class Service:
         return attached(asked, workload, self._table, trust_domain=settings.trust_domain, issuer=settings.issuer, now=now)
 
     async def keys(self, _: Caller, asked: CloudEvent[keys.KeysAsked]) -> bytes:
-        """The edge's JWKS."""
-        found = public_keys(self._table, asked.data.purpose, self._clock.now())
+        """The edge's JWKS, and the certificates that its TLS takes."""
+        purpose, now = asked.data.purpose, self._clock.now()
+        found = client_certificates(self._table) if purpose == "clients" else public_keys(self._table, purpose, now)
         return event(keys.ANSWERED, found, source=SOURCE)
 
 

@@ -55,6 +55,13 @@ def public_keys(table: FactsTable, purpose: KeyPurpose, now: float) -> JWKSet:
     return JWKSet(keys=keys, facts_revision=table.revision)
 
 
+def client_certificates(table: FactsTable) -> JWKSet:
+    """The keys of active clients that registered a certificate of their own (RFC 8705 section 2.2), with it in `x5c`."""
+    own = (client for client in table.clients() if client.auth_method == "self_signed_tls_client_auth" and client.state == "active")
+    keys = tuple(dict(jwk) for client in own if client.jwks is not None for jwk in client.jwks.get("keys", ()))
+    return JWKSet(keys=keys, facts_revision=table.revision)
+
+
 class Announcer:
     """Tells guards to attach again, for every committed change of a tool or of a key they verify with.
 
