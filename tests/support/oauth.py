@@ -234,7 +234,7 @@ class OAuthWorld:
 
     def own(self, claims: dict[str, Any], typ: str = TOKEN_TYP) -> str:
         """A token signed with the fabric's own key, whatever it says."""
-        return self.signer.issue_token(Committed(json.dumps(claims).encode(), 1, typ=typ))
+        return self.signer.issue_token(Committed(json.dumps(claims).encode(), 1, self.signer.kid, typ))
 
     async def records(self) -> list[dict[str, Any]]:
         """What stands on RECORD, in order."""

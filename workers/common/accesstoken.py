@@ -20,6 +20,7 @@ from schemas.facts import Agent, Client, Key, KeyPurpose
 from schemas.token import MAX_TTL_S, SKEW_S, TOKEN_ALG
 from workers.common.bundles import cached_key
 from workers.common.jose import JWSRefused, parse_jws, verify_signature
+from workers.common.keyperiods import verifying
 from workers.common.verification import RevocationsKnown
 
 
@@ -94,7 +95,7 @@ def verify_access_token(
 ) -> VerifiedAccessToken:
     """A live access token of ours for this audience.  Raises AccessTokenRefused.
 
-    1. Compact JWS of at most 4 KiB, `alg` ES256.  2. `typ` is at+jwt.  3. A token key of ours, not a compromised one, signed it.
+    1. Compact JWS of at most 4 KiB, `alg` ES256.  2. `typ` is at+jwt.  3. A token key of ours signed it, whose signatures count now.
     4. The claims that we issue, from this issuer.  5. Time: `exp` without any skew, `iat`, and no longer life than any token may have.
     6. The audience.  7. Its client is one, and active.  8. Not revoked, by a view that knows all that the issuer knew.
     9. Sender-constrained tokens: the request proved that very key (`jkt` by DPoP, `x5t` by its client certificate).
@@ -117,7 +118,7 @@ def verify_access_token(
 
 def read_access_token(unverified_token: str, facts: Facts, *, issuer: str, now: float) -> VerifiedAccessToken:
     """Steps 1 to 5: issued by us, and within its time.  Raises AccessTokenRefused.  NOT checked: all that follows."""
-    claims, kid = _signed(unverified_token, facts)
+    claims, kid = _signed(unverified_token, facts, now)
     if claims.iss != issuer:
         raise AccessTokenRefused("another issuer")
     if now >= claims.exp or claims.iat > now + SKEW_S or claims.exp - claims.iat > MAX_TTL_S:
@@ -125,14 +126,14 @@ def read_access_token(unverified_token: str, facts: Facts, *, issuer: str, now: 
     return VerifiedAccessToken(claims, kid, sha256(unverified_token), unverified_token)
 
 
-def _signed(unverified: str, facts: Facts) -> tuple[AccessTokenClaims, str]:
+def _signed(unverified: str, facts: Facts, now: float) -> tuple[AccessTokenClaims, str]:
     try:
         jws = parse_jws(unverified, max_bytes=MAX_ACCESS_TOKEN_BYTES)
         if jws.alg != TOKEN_ALG:
             raise AccessTokenRefused("alg is not ES256")
         if (jws.typ or "").lower().removeprefix("application/") != ACCESS_TYP:
             raise AccessTokenRefused("typ is not at+jwt")
-        key = next((cached_key(one.jwk) for one in facts.keys("tokens") if one.kid == jws.kid and one.state != "compromised"), None)
+        key = next((cached_key(one.jwk) for one in verifying(facts.keys("tokens"), now) if one.kid == jws.kid), None)
         if key is None:
             raise AccessTokenRefused("signed by no key of ours")
         verify_signature(jws, key)

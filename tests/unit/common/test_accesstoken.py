@@ -39,7 +39,7 @@ class Revocations:
 
 def facts(**client: Any) -> FactsTable:
     keys = [{"kind": "key", "purpose": "tokens", "kid": s.kid, "jwk": s.jwk, "trust_domain": "88mph.com"} for s in (SIGNER, RETIRED)]
-    keys[1]["state"] = "retired"
+    keys[1] |= {"state": "retired", "not_after": NOW - 10}
     return table_of([*keys, {**CLIENT, **client}])
 
 
@@ -108,8 +108,11 @@ def test_one_of_several_audiences_is_enough() -> None:
     assert verify(sign(aud=["https://api.88mph.com", ISSUER])).claims.client_id == "console"
 
 
-def test_a_retired_key_still_verifies_and_a_compromised_one_never() -> None:
+def test_a_retired_key_verifies_its_last_tokens_and_a_compromised_one_none() -> None:
     assert verify(sign(RETIRED))
+    later = NOW + 1000
+    with pytest.raises(AccessTokenRefused, match="no key"):
+        verify(sign(RETIRED, iat=later, exp=later + 60), now=later)
     stolen = {"kind": "key", "purpose": "tokens", "kid": "tokens-1", "jwk": SIGNER.jwk, "trust_domain": "88mph.com", "state": "compromised"}
     with pytest.raises(AccessTokenRefused, match="no key"):
         verify(sign(), put(facts(), stolen))
