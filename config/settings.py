@@ -61,6 +61,7 @@ class Settings(BaseModel):
     nats_cert: Path | None = None  # PEM of the embedded nats-server; with nats_key and tls_ca; required unless it listens on loopback
     nats_key: Path | None = None
     record_max_bytes: int = Field(default=8_589_934_592, ge=1_048_576)  # of RECORD; full means refusing, so `audit` alarms at 80 %
+    drill_every_s: int = Field(default=900, ge=0)  # a revocation drill at every live point; 0: only when a revoker asks for one
     edge_host: str = "127.0.0.1"
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback

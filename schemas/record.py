@@ -10,6 +10,7 @@ from typing import Any, Literal
 from schemas.accesstoken import AccessTokenClaims
 from schemas.base import Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
 from schemas.decision import Decision, DecisionInput
+from schemas.drills import DrillReport
 from schemas.exchange import Exchange, ExchangeDecision, ExchangeInput, TransactionClaims
 from schemas.reasons import DenyReason, GuardReason
 from schemas.token import TokenClaims
@@ -34,6 +35,8 @@ EXCHANGED = "org.weft.record.exchanged.v1"
 NOT_EXCHANGED = "org.weft.record.notexchanged.v1"
 CUSTODY = "org.weft.record.custody.v1"
 RELEASED = "org.weft.record.released.v1"
+CANARY_ISSUED = "org.weft.record.canaryissued.v1"
+DRILLED = "org.weft.record.drilled.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -312,6 +315,18 @@ class Released(Wire):
     point: str  # the egress, as the server attested it
 
 
+class CanaryIssued(Wire):
+    """A canary token of a drill: it allows nothing, and rests on no decision."""
+
+    drill: Opaque
+    claims: TokenClaims
+    kid: str
+
+
+class Drilled(DrillReport):
+    """How a drill ended."""
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -334,6 +349,8 @@ RecordData = (
     | Revoked
     | Completed
     | Uncontained
+    | CanaryIssued
+    | Drilled
     | Transmitted
     | Exchanged
     | NotExchanged
@@ -362,5 +379,7 @@ BY_TYPE: dict[str, type[Any]] = {
     NOT_EXCHANGED: NotExchanged,
     CUSTODY: Custody,
     RELEASED: Released,
+    CANARY_ISSUED: CanaryIssued,
+    DRILLED: Drilled,
     CANARY: Canary,
 }

@@ -207,8 +207,11 @@ _EDGE = Permissions(
 
 _EGRESS_NAME = "*.{egress}"  # an instance of it, then the egress's SPIFFE ID as a subject: each copy is a point of its own
 _EGRESS = Permissions(
-    publish=(*(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.RELEASE)), DIRECT_GET_REVOCATIONS),
-    subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.EGRESS_HEALTH.filter, f"{s.worker_inbox('egress')}.>"),
+    publish=(
+        *(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.RELEASE)),
+        DIRECT_GET_REVOCATIONS,
+    ),
+    subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.PUSH_DRILL.filter, s.EGRESS_HEALTH.filter, f"{s.worker_inbox('egress')}.>"),
     respond=True,
 )
 
@@ -237,7 +240,7 @@ CREDENTIALS: dict[str, Credential] = {
                 s.FACT.at("credential") + ".>",
                 s.SEALED.filter,
             ),
-            subscribe=(s.MINT.filter, s.OAUTH.filter, s.SEALED.filter, "weft.command.broker.>", s.RELEASE.filter),
+            subscribe=(s.MINT.filter, s.CANARY.filter, s.OAUTH.filter, s.SEALED.filter, "weft.command.broker.>", s.RELEASE.filter),
         ),
         _worker(
             "signals",
@@ -276,12 +279,17 @@ CREDENTIALS: dict[str, Credential] = {
                 s.REVOCATION_BEACON.filter,
                 s.CLAIMED.filter,
                 s.FACT.at("point") + ".>",
+                s.CANARY.filter,
+                s.PUSH_DRILL.filter,
                 *_records("point"),
                 s.ORDER.filter,  # a copy that does not write hands on to the one that does
                 *_pull("FACTS", "revocation"),
                 *_direct_get("CLAIMS"),
             ),
-            subscribe=(*(subject.filter for subject in (s.ORDER, s.COMPLETE, s.CLAIM, s.USE, s.ACK, s.STATUS, s.EDGE_STATUS)),),
+            subscribe=(
+                *(subject.filter for subject in (s.ORDER, s.COMPLETE, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.STATUS, s.EDGE_STATUS)),
+                s.DRILL.filter,
+            ),
         ),
         _worker(
             "audit",
@@ -317,10 +325,10 @@ TEMPLATES: dict[str, Template] = {
             "point",
             Permissions(
                 publish=(
-                    *(f"{subject.prefix}.{NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.SET)),
+                    *(f"{subject.prefix}.{NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.NOTICE, s.SET)),
                     DIRECT_GET_REVOCATIONS,
                 ),
-                subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, _OWN_INBOX),
+                subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.PUSH_DRILL.filter, _OWN_INBOX),
             ),
         ),
         Template(
@@ -342,7 +350,7 @@ LIMITS: dict[str, Limits] = {
 
 EXPORTS: tuple[Export, ...] = (
     *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE, s.APPROVAL)),
-    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK)),
+    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT)),
     Export(s.NOTICE.filter, "service", ("POINTS",)),
     Export(s.RELEASE.filter, "service", ("EGRESS",)),
     Export(s.EGRESS_HEALTH.filter, "service", ("EDGE",), by="EGRESS", response="Stream"),
@@ -354,5 +362,5 @@ EXPORTS: tuple[Export, ...] = (
     Export(s.HEALTH.filter, "service", ("EDGE",), response="Stream"),  # every copy of a worker answers for itself
     Export(DIRECT_GET_REVOCATIONS, "service", ("POINTS", "OPERATORS", "EGRESS"), response="Stream", share=False),
     Export(s.PUSH_REVOCATION.filter, "stream", ("POINTS", "OPERATORS", "EGRESS")),
-    Export(s.PUSH_TOOL.filter, "stream", ("POINTS", "EGRESS")),
+    *(Export(subject.filter, "stream", ("POINTS", "EGRESS")) for subject in (s.PUSH_TOOL, s.PUSH_DRILL)),
 )

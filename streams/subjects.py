@@ -49,11 +49,13 @@ ATTACH = Subject("weft.attach")
 CLAIM = Subject("weft.claim")
 USE = Subject("weft.use")
 ACK = Subject("weft.ack")
+VERDICT = Subject("weft.verdict")  # a guard's own, on a canary
 NOTICE = Subject("weft.notice")  # a guard's own signal
 
 # --- operators and transmitters (account OPERATORS) ---------------------------------------------------------------------------
 APPLY = Subject("weft.command.registry.apply")
 REVOKE = Subject("weft.command.signals.revoke")
+DRILL = Subject("weft.command.revocation.drill")
 SWEEP = Subject("weft.command.signals.sweep")
 LIFT = Subject("weft.command.signals.lift")
 STREAMS = Subject("weft.command.signals.streams")  # the transmitter's streams, dead letters, an event to send
@@ -81,6 +83,7 @@ EGRESS_HEALTH = Subject("weft.egress.health", open=False)  # every copy answers 
 MINT = Subject("weft.broker.mint", open=False)
 SEALED = Subject("weft.broker.sealed", open=False)  # a broker asks the others for what it does not hold
 ORDER = Subject("weft.order.revoke", open=False)
+CANARY = Subject("weft.broker.canary", open=False)  # a token for a drill
 STATUS = Subject("weft.order.status", open=False)  # an entry of a status list
 HEALTH = Subject("weft.health")  # .at(worker)
 CUT = Subject("weft.order.cut", open=False)
@@ -104,6 +107,7 @@ PUSH_FACT = Subject("weft.push.fact")
 PUSH_REVOCATION = Subject("weft.push.revocation")
 PUSH_RECORD = Subject("weft.push.record")
 PUSH_OUTGOING = Subject("weft.push.outgoing")  # headers alone: there is something to fetch
+PUSH_DRILL = Subject("weft.push.drill")  # .at(digest of the tool's name): a canary is shown
 PUSH_TOOL = Subject("weft.push.tool")  # .at(digest of the tool's name): its record changed; attach again
 
 

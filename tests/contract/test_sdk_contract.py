@@ -13,7 +13,7 @@ from weft.revocation import RevocationView
 from weft.verified import use_of
 
 from schemas import base as schema_base
-from schemas import envelope, facts, invocation, points, reasons, revocation
+from schemas import drills, envelope, facts, invocation, points, reasons, revocation
 from schemas import token as schema_token
 from schemas.envelope import CloudEvent
 from streams import subjects
@@ -116,6 +116,7 @@ def verified(**changes):
 USE = use_of(verified(), "payments-processing", ("refund",), NOW, outcome="positive", object="o" * 43)
 REFUSED = use_of(verified(), "payments-processing", ("refund",), NOW, reason=errors.GuardReason.REVOKED)
 SIGNAL = {"tool": "payments-processing", "token": verified().raw, "level": "high", "what": "odd"}
+VERDICT = {"drill": "d1", "tool": "payments-processing", "accepted": False, "reason": "token_revoked", "n": 3, "at": 1.5}
 
 SAYINGS = {
     "attach": (
@@ -128,6 +129,7 @@ SAYINGS = {
     "use": (lambda p: p.use(USE, "r1"), {"seq": 7}, points.Use, subjects.USE),
     "refused use": (lambda p: p.use(REFUSED, "r1"), {"seq": 7}, points.Use, subjects.USE),
     "signal": (lambda p: p.signal(SIGNAL), {"seq": 7}, points.PointSignal, subjects.NOTICE),
+    "verdict": (lambda p: p.verdict(VERDICT), {}, drills.Verdict, subjects.VERDICT),
     "ack": (lambda p: p.ack(4, 2), {}, revocation.Ack, subjects.ACK),
 }
 

@@ -68,7 +68,7 @@ async def test_a_worker_subscribes_to_what_its_credential_allows_and_no_right_li
     assert {subject for subject in own if not any(covers(right, subject) for right in allowed)} == set()
     assert errors == []
     views = {"weft.push.fact.>", "weft.push.revocation.>"}  # every worker may follow both
-    of_a_role = {"weft.order.revoke"}  # the revocation writer's, once it has taken its role
+    of_a_role = {"weft.order.revoke", "weft.command.revocation.drill.>"}  # the revocation writer's, once it has taken its role
     if worker == "signals":
         of_a_role.add("weft.push.record.>")  # followed once there is a detection
     assert {right for right in allowed if not any(covers(right, subject) for subject in own)} - views - of_a_role == set()

@@ -145,6 +145,8 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.claimed.x",
         "weft.claimed.broker.x",
         "weft.fact.point.x",
+        "weft.broker.canary",
+        "weft.push.drill.x",
         "weft.record.revocation.x",
         OWN_READS.format("revocation"),
         "weft.record.point.x",
@@ -182,7 +184,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
     ),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}", "weft.approval.{me}"),
     "point": (
-        *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "notice", "set")),
+        *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "verdict", "notice", "set")),
         "$JS.API.DIRECT.GET.REVOCATIONS",
     ),
     "operator": (
@@ -193,6 +195,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.command.signals.revoke.{me}",
         "weft.command.signals.sweep.{me}",
         "weft.command.signals.resolve.{me}",
+        "weft.command.revocation.drill.{me}",
         "weft.query.audit.{me}",
         "weft.set.{me}",
         "$JS.API.DIRECT.GET.REVOCATIONS",
@@ -209,11 +212,18 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
         "weft.order.approval.spend",
     ),
     "gateway": ("weft.invoke.>", "weft.tools.>", "weft.approval.>"),
-    "broker": ("weft.broker.mint", "weft.edge.oauth", "weft.broker.sealed", "weft.command.broker.>", "weft.release.>"),
+    "broker": (
+        "weft.broker.mint",
+        "weft.broker.canary",
+        "weft.edge.oauth",
+        "weft.broker.sealed",
+        "weft.command.broker.>",
+        "weft.release.>",
+    ),
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
     "revocation": (
         *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
-        *("weft.order.status", "weft.edge.status"),
+        *("weft.order.status", "weft.edge.status", "weft.verdict.>", "weft.command.revocation.drill.>"),
     ),
     "audit": ("weft.query.audit.>", "weft.push.record.>"),
     "admission": ("weft.order.cut",),
@@ -222,7 +232,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "admission-sys": ("$SYS.ACCOUNT.<AGENTS>.CONNECT", "$SYS.ACCOUNT.<POINTS>.DISCONNECT", "$SYS.ACCOUNT.<OPERATORS>.CONNECT"),
     "edge": ("weft.edge.fetch",),
     "agent": (),
-    "point": ("weft.push.revocation.>", "weft.push.tool.>"),
+    "point": ("weft.push.revocation.>", "weft.push.tool.>", "weft.push.drill.>"),
     "operator": ("weft.push.revocation.>",),
 }
 WORKERS = ("registry", "gateway", "broker", "signals", "revocation", "audit", "admission", "issuer")

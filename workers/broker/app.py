@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from faststream import FastStream
 
 from config.settings import Settings
+from schemas.drills import CanaryWanted
 from schemas.envelope import CloudEvent
 from schemas.minting import MintRequests
 from schemas.oauth import Asked
@@ -18,8 +19,10 @@ from streams import subjects
 from streams.bus import Caller
 from streams.envelope import KeyEncryption, load_kek
 from streams.operator import accounts
-from streams.subjects import MINT, OAUTH, SEALED
+from streams.subjects import CANARY, MINT, OAUTH, SEALED
 from workers.broker.adapters import BusApprovals, RecordHistory, WorkerViews
+from workers.broker.canary import Canaries, on_canary
+from workers.broker.claims import fresh_id
 from workers.broker.custody import Custodian
 from workers.broker.handlers import Handlers
 from workers.broker.keyring import Keyring
@@ -71,6 +74,7 @@ class Broker:
             clock=clock,
             settings=settings,
         )
+        self.canaries = Canaries(views=views, record=self.recorder, signer=self.keyring, clock=clock, settings=settings, fresh_id=fresh_id)
         self.releases = Releases(views, verifier, view, store=self.store, recorder=self.recorder, clock=clock, settings=settings)
         self.custodian = Custodian(
             facts,
@@ -122,6 +126,7 @@ def build(settings: Settings) -> FastStream:
         runtime.spawn(broker.rotation.run(), name="rotation")
         runtime.spawn(broker.upkeep(), name="upkeep")
         await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, broker.mint, broker.recorder).on_mint)
+        await runtime.subscribe_plain(CANARY.filter, QUEUE, on_canary(broker.canaries, runtime.nc, runtime.handle))
         await runtime.subscribe_plain(OAUTH.filter, QUEUE, oauth_face(runtime, broker).on_asked)
         runtime.fit = lambda: broker.keyring.ready
         runtime.detail = lambda: {"in_flight": runtime.in_flight, "kid": broker.keyring.kid if broker.keyring.ready else None}
@@ -144,6 +149,7 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.RELEASE, Release, on_release, names, queue=QUEUE)
     app = runtime.app(start=start, stop=stop)
     describe(app, MINT, QUEUE, MintRequests)
+    describe(app, CANARY, QUEUE, CanaryWanted)
     describe(app, OAUTH, QUEUE, Asked)
     describe(app, SEALED, "", SealedAsked)
     return app

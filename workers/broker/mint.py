@@ -109,18 +109,16 @@ class Mint:
             fresh_id=self._fresh_id,
             intent=mint.request.intent,
         )
-        grant = grant_in(word.decision)
+        grant, kid = grant_in(word.decision), self._signer.kid
         if grant.status_list:
-            given = await self._statuses.allocate(wanted(claims, self._signer.kid))
+            given = await self._statuses.allocate(wanted(claims, kid))
             claims["status"] = {"status_list": {"idx": given.idx, "uri": given.uri}}
         payload = orjson.dumps(claims)
         if grant.audience in OURS:
             self._check_size(payload, TOKEN_TYP)
         elif (form := signed_form(grant, payload)) is not None:
             self._check_size(*form)
-        issuance = Issuance(
-            asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload, self._signer.kid
-        )
+        issuance = Issuance(asked.request_id, asked.request_digest, claims["txn"], claims["exp"], grant, mint.explanation, payload, kid)
         record = issued_json(asked, word, mint, payload, issuance.kid)
         await self._spend(word.decision, asked)  # 9
         issuance, committed = await self._commit(issuance, record, mint, key)  # 10

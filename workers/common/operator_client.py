@@ -22,6 +22,7 @@ from config.settings import Settings
 from schemas import commands, vault
 from schemas.base import Wire
 from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke, Sweep
+from schemas.drills import RUN, Run
 from schemas.points import Failure, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
 from schemas.vault import PrepareKey, VaultCommand
@@ -33,6 +34,7 @@ from workers.common.manifest import split as split_changes
 
 CONNECT_S = 5
 DEADLINE_S = 6.0  # above what any worker takes to answer or refuse
+DRILL_S = 15.0
 VERIFY_S = 60.0
 PAGE = 100
 SET_DELIVERED = "org.weft.set.delivered.v1"
@@ -124,6 +126,10 @@ class OperatorClient:
     async def sweep(self, order: Sweep) -> Answer:
         """Takes many tokens back at once."""
         return await self._ask(subjects.SWEEP.at(self.name), commands.SWEEP, order, Answer)
+
+    async def drill(self, order: Run) -> Answer:
+        """Runs a revocation drill, and waits for its end."""
+        return await self._ask(subjects.DRILL.at(self.name), RUN, order, Answer, DRILL_S)
 
     async def lift(self, order: Lift) -> Answer:
         """Ends a posture."""

@@ -18,6 +18,7 @@ from weft.errors import Malformed
 from weft.jws import ed25519_key
 
 from config.settings import Settings
+from schemas.drills import Verdict
 from schemas.envelope import CloudEvent
 from schemas.points import CLAIM_ANSWERED, RECORDED, Claim, Use
 from schemas.revocation import COMMITTED, Ack, Complete, Signed
@@ -35,6 +36,7 @@ from workers.common.runtime import Runtime
 from workers.revocation.completion import LISTED, Tracker
 from workers.revocation.completions import Completions
 from workers.revocation.containment import Containment
+from workers.revocation.drills import Drills
 from workers.revocation.ledger import BrokenLedger, Head
 from workers.revocation.orders import OrderDesk, Orders
 from workers.revocation.outcomes import Outcomes
@@ -71,7 +73,24 @@ class Revocation:
         self.completions = Completions(self._facts, settings, self.orders, clock)
         self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
         postures = Postures(PostureFeed(nc), self._stream, recording)
-        duties = (OrderDesk(nc, self.orders, runtime.handle).serve, postures.serve, self.outcomes.serve, self.containment.serve)
+        self.drills = Drills(
+            nc,
+            self._facts,
+            self.outcomes.tracker,
+            recording,
+            clock,
+            every_s=settings.drill_every_s,
+            root=f"spiffe://{settings.trust_domain}",
+            accounts=accounts(settings),
+            handle=runtime.handle,
+        )
+        duties = (
+            OrderDesk(nc, self.orders, runtime.handle).serve,
+            postures.serve,
+            self.outcomes.serve,
+            self.containment.serve,
+            self.drills.serve,
+        )
         self.role = Role(self._stream, self._writer_at, duties, clock)
 
     def _writer_at(self, head: Head) -> Writer:
@@ -112,7 +131,13 @@ class Revocation:
         points = sum(1 for _ in self.outcomes.tracker.live())
         head = {} if writer is None else {"n": writer.head.n, "epoch": writer.head.epoch}
         late = sorted(self.containment.standing())[:LISTED]
-        return {"role": "standby" if writer is None else "writer", "points": points, "uncontained": late, **head}
+        return {
+            "role": "standby" if writer is None else "writer",
+            "points": points,
+            "uncontained": late,
+            "drill": self.drills.detail(),
+            **head,
+        }
 
 
 def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per subject
@@ -149,6 +174,9 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
 
         runtime.handle(reply(), name="status")
 
+    async def on_verdict(who: Caller, said: CloudEvent[Verdict]) -> None:
+        worker.drills.heard(who.name, said.data)
+
     async def on_list(_: Caller, asked: CloudEvent[ListAsked]) -> bytes:
         return event(LIST_ANSWERED, await worker.statuses.published(int(asked.data.list)), source=SOURCE)
 
@@ -163,6 +191,7 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
     rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE)
     rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
     rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names)
     rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
     runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)

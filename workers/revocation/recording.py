@@ -5,7 +5,8 @@ from __future__ import annotations
 from weft.digest import sha256
 
 from schemas import record
-from schemas.record import Completed, Revoked, Uncontained, Used
+from schemas.drills import DrillReport
+from schemas.record import Completed, Drilled, Revoked, Uncontained, Used
 from streams.bus import event
 from streams.subjects import RECORD
 from workers.common.recorder import Recorder
@@ -38,6 +39,12 @@ class Recording:
         id_ = f"revocation:uncontained:{revision}"
         body = event(record.UNCONTAINED, said, source=SOURCE, id=id_)
         return await self._recorder.record(RECORD.at("revocation", "uncontained", said.point), body, id_)
+
+    async def drilled(self, report: DrillReport) -> int:
+        """How a drill ended."""
+        id_ = f"revocation:drilled:{report.drill}"
+        body = event(record.DRILLED, Drilled(**dict(report)), source=SOURCE, id=id_)
+        return await self._recorder.record(RECORD.at("revocation", "drilled", "ledger"), body, id_)
 
     async def used(self, used: Used, report_id: str) -> int:
         """A point's report, once however often it is sent."""

@@ -35,10 +35,7 @@ class Asked:
 
 def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> str | None:
     """Steps 4 to 8; raises Refused.  Returns the digest of what the call is about, where the record tells what that is."""
-    if token.typ != typ_of(tool.form) or token.aud != tool.audience:  # 4
-        raise Refused(GuardReason.AUDIENCE, "another form of token")
-    if token.call.tool != tool.name or token.call.workload != tool.workload or token.call.resource != tool.resource:  # 5
-        raise Refused(GuardReason.WRONG_TOOL, "the token is for another tool")
+    check_addressed(token, tool)  # 4, 5
     if not asked.actions or not tool.actions.issuperset(asked.actions) or not set(asked.actions) <= set(token.call.actions):
         raise Refused(GuardReason.WRONG_ACTION, "the token does not allow this action")
     _check_digest(token, asked, tool)  # 6
@@ -49,6 +46,14 @@ def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> st
     for rule in tool.evidence:
         _check_evidence(token, rule, fields, now)
     return digest_of(fields, tool.object_fields)
+
+
+def check_addressed(token: VerifiedToken, tool: Tool) -> None:
+    """Step 4, and 5 but for the actions; raises Refused."""
+    if token.typ != typ_of(tool.form) or token.aud != tool.audience:  # 4
+        raise Refused(GuardReason.AUDIENCE, "another form of token")
+    if token.call.tool != tool.name or token.call.workload != tool.workload or token.call.resource != tool.resource:  # 5
+        raise Refused(GuardReason.WRONG_TOOL, "the token is for another tool")
 
 
 def check_proof(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> VerifiedProof | None:

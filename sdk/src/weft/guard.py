@@ -35,12 +35,14 @@ from weft.claims import VerifiedToken
 from weft.connection import Connection
 from weft.digest import sha256
 from weft.dpop import VerifiedProof
+from weft.drills import Drills
 from weft.enforcement import Asked, check_call, check_caller, check_proof, check_view
 from weft.errors import GuardReason, Refused, Unavailable, UnknownTokenKey
 from weft.follower import RevocationFollower
 from weft.point import Point
 from weft.records import Attachment, Tool
 from weft.reports import Reports
+from weft.revocation import RevocationView
 from weft.token import TokenVerifier
 from weft.verified import Outcome, Verified, use_of
 
@@ -54,6 +56,7 @@ NEW_KEY_WAIT_S = 1.0  # for the attach that may bring the key of a token that is
 MAX_WAITING_FOR_KEYS = 64  # calls; garbage with unknown keys costs the others nothing beyond that
 MAX_REFUSED = 4096  # remembered, so that who insists fills no stream
 PUSH_TOOL = "weft.push.tool"
+PUSH_DRILL = "weft.push.drill"
 Level = Literal["low", "medium", "high"]
 ALARMING: dict[GuardReason, Level] = {  # what no honest caller does: the guard signals it by itself
     GuardReason.WRONG_TOOL: "medium",
@@ -85,6 +88,8 @@ class Guard:
         self._attacher: asyncio.Task[None] | None = None
         self._refused: dict[tuple[str, GuardReason], None] = {}
         self._running: weakref.WeakSet[Verified] = weakref.WeakSet()
+        self._drills = Drills(self._verify, self._seen_by, clock, self._point.verdict)
+        self._judging: set[asyncio.Task[None]] = set()
 
     # --- life -----------------------------------------------------------------------------------------------------------------
 
@@ -104,6 +109,7 @@ class Guard:
         self._reports.start()
         self._signals.start()
         await self._connection.subscribe(f"{PUSH_TOOL}.>", self._on_tool_changed)
+        await self._connection.subscribe(f"{PUSH_DRILL}.>", self._on_drill)
         await self._attach()
         self._attacher = asyncio.create_task(self._keep_attached(), name="weft attach")
         self._follower = RevocationFollower(
@@ -126,6 +132,9 @@ class Guard:
             self._attacher = None
         if follower is not None:
             await follower.stop()
+        for task in self._judging:
+            task.cancel()
+        await asyncio.gather(*self._judging, return_exceptions=True)
         await self._reports.stop()
         await self._signals.stop()
 
@@ -267,6 +276,24 @@ class Guard:
         for verified in list(self._running) if follower is not None else ():
             if follower is not None and follower.view.revoked(verified.token) is not None:
                 verified.cancelled.set()
+        if self._drills.armed:
+            task = asyncio.create_task(self._drills.applied(), name="weft drill")
+            self._judging.add(task)
+            task.add_done_callback(self._judging.discard)
+
+    def _seen_by(self, name: str) -> tuple[Tool, RevocationView]:
+        """What a check of that tool looks at; raises Refused."""
+        if self._follower is None:
+            raise Refused(GuardReason.VIEW_STALE, "not started")
+        return self._tool(name), self._follower.view
+
+    async def _on_drill(self, msg: Msg) -> None:
+        if self._serves(msg.subject):
+            await self._drills.shown(msg.data)
+
+    def _serves(self, subject: str) -> bool:
+        """The subject names one of our tools, by the digest of its name."""
+        return self._names is None or subject.rpartition(".")[2] in {sha256(name) for name in self._names}
 
     def _revocation_key(self, kid: str) -> bytes | None:
         return self._attachment.revocation_keys.get(kid) if self._attachment is not None else None
@@ -299,7 +326,7 @@ class Guard:
             await asyncio.sleep(ATTACH_EVERY_S)  # garbage with unknown keys may ask for it at any rate
 
     async def _on_tool_changed(self, msg: Msg) -> None:
-        if self._names is None or msg.subject.rpartition(".")[2] in {sha256(name) for name in self._names}:
+        if self._serves(msg.subject):
             self._attach_due.set()
 
     async def _on_rebuilt(self, nc: Client) -> None:

@@ -25,6 +25,7 @@ CLAIM = "org.weft.point.claimed.v1"
 USE = "org.weft.point.used.v1"
 ACK = "org.weft.point.acked.v1"
 SIGNAL = "org.weft.point.signalled.v1"
+VERDICT = "org.weft.drill.verdict.v1"
 DEADLINE_S = 2.0  # of a question; a guard that hears nothing by then refuses
 TRY_S = 0.8  # of one attempt, so that a lost one leaves time for another
 RETRY_S = 0.05  # while nobody listens: a worker is starting
@@ -64,6 +65,11 @@ class Point:
         connection = self._connection
         body = wire.event(ACK, {"n": counter, "epoch": epoch, "at": time.time()}, source=connection.source)
         await connection.publish(f"weft.ack.{connection.name}", body)
+
+    async def verdict(self, data: Mapping[str, Any]) -> None:
+        """What the guard says of a canary.  Nobody answers."""
+        connection = self._connection
+        await connection.publish(f"weft.verdict.{connection.name}", wire.event(VERDICT, data, source=connection.source))
 
     async def _recorded(self, prefix: str, type_: str, data: Mapping[str, Any], id_: str, deadline_s: float) -> int:
         answer = await self._ask(prefix, type_, data, deadline_s, id_)

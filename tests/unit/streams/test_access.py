@@ -56,11 +56,16 @@ def test_templates_of_outer_accounts_end_in_the_name() -> None:
 
 
 def test_only_fabric_exports_and_no_stream_of_names_leaves_it() -> None:
-    """INVARIANT: what leaves FABRIC by itself is revocations, which hold digests, and notices that a tool changed.
+    """INVARIANT: what leaves FABRIC by itself is revocations, which hold digests, notices that a tool changed, and
+    canary tokens, which are good for nothing.
 
     Exporting facts or records would break it.
     """
-    assert {export.subject for export in EXPORTS if export.type == "stream"} == {"weft.push.revocation.>", "weft.push.tool.>"}
+    assert {export.subject for export in EXPORTS if export.type == "stream"} == {
+        "weft.push.revocation.>",
+        "weft.push.tool.>",
+        "weft.push.drill.>",
+    }
     assert {export.subject for export in EXPORTS if not export.share} <= {access.DIRECT_GET_REVOCATIONS, "weft.push.revocation.>"}
     assert all(export.to and export.by not in export.to and set(export.to) <= set(access.ACCOUNTS) for export in EXPORTS)
     assert {(export.subject, export.by) for export in EXPORTS if export.by != "FABRIC"} == {
@@ -69,7 +74,8 @@ def test_only_fabric_exports_and_no_stream_of_names_leaves_it() -> None:
     }
     assert not any({"SYS", "AUTH"} & set(export.to) for export in EXPORTS)
     assert {export.subject for export in EXPORTS if "EGRESS" in export.to} == {  # what a guard needs, and the credential of a call
-        *(f"weft.{family}.>" for family in ("attach", "claim", "use", "ack", "release", "push.revocation", "push.tool")),
+        *(f"weft.{family}.>" for family in ("attach", "claim", "use", "ack", "verdict", "release")),
+        *(f"weft.push.{family}.>" for family in ("revocation", "tool", "drill")),
         access.DIRECT_GET_REVOCATIONS,
     }
 
