@@ -17,7 +17,7 @@ from streams.subjects import PUSH_RECORD, RECORD
 from workers.audit.index import Arrived, Index
 
 BATCH = 500
-LINGER_S = 0.05  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
+LINGER_S = 0.25  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
 STREAM = "RECORD"
 HEAD_S = 2.0
 
