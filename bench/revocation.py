@@ -106,7 +106,8 @@ async def _bare_writer(stack: AsyncExitStack, url: str) -> Callable[[], Awaitabl
 
     async def commit() -> float:
         into.write(b"\n")
-        return float(await asyncio.wait_for(out.readline(), ROUND_S))
+        async with asyncio.timeout(ROUND_S):
+            return float(await out.readline())
 
     return commit
 

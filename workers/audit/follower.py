@@ -17,7 +17,7 @@ from streams.subjects import PUSH_RECORD, RECORD
 from workers.audit.index import Arrived, Index
 
 BATCH = 500
-LINGER_S = 0.25  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
+LINGER_S = 0.05  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
 STREAM = "RECORD"
 HEAD_S = 2.0
 
@@ -56,7 +56,8 @@ class Follower:
         while True:
             batch = [await self._waiting.get()]
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), LINGER_S)
+                async with asyncio.timeout(LINGER_S):
+                    await self._asked.wait()
             while len(batch) < BATCH and not self._waiting.empty():
                 batch.append(self._waiting.get_nowait())
             await self._index.add(batch)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weft.digest import b64u
@@ -69,7 +68,6 @@ def _actor(claims: Mapping[str, Any]) -> Mapping[str, Any]:
     return act
 
 
-@lru_cache(maxsize=16_384)  # the same few agents, tools and keys stand in nearly every token
 def mark(kind: str, value: str) -> str:
     """As `weft.digest.target_digest`, and for what no revocation names as well: `tool`, `version` and `jkt`."""
     return b64u(hashlib.sha256(f"{kind}\0{value}".encode()).digest()[:16])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weft.digest import sha256
@@ -45,22 +44,19 @@ def _references(type_: str, data: Data) -> Iterator[Reference]:
 
 def scope_of(type_: str, data: Data, trust_domain: str) -> str:
     """The SPIFFE ID that an auditor's role must lie above; the trust domain where an event is nobody's in particular."""
-    for candidate in _owners(type_, data):
+    candidates = [
+        _path(data, "claims", "act", "sub"),
+        _path(data, "input", "caller", "id"),
+        _path(data, "input", "workload"),
+        data.get("agent"),
+        data.get("id") if type_ in (record.ADMITTED, record.NOT_ADMITTED) else None,
+        _owner_of(data.get("caller")),
+        _owner_of(data.get("name")) if type_ == record.CUT else None,
+    ]
+    for candidate in candidates:
         if isinstance(candidate, str) and candidate.startswith("spiffe://"):
             return candidate
     return f"spiffe://{trust_domain}"
-
-
-def _owners(type_: str, data: Data) -> Iterator[Any]:
-    yield _path(data, "claims", "act", "sub")
-    yield _path(data, "input", "caller", "id")
-    yield _path(data, "input", "workload")
-    yield data.get("agent")
-    if type_ in (record.ADMITTED, record.NOT_ADMITTED):
-        yield data.get("id")
-    yield _owner_of(data.get("caller"))
-    if type_ == record.CUT:
-        yield _owner_of(data.get("name"))
 
 
 def revision_of(type_: str, data: Data) -> int | None:
@@ -85,13 +81,8 @@ def _who(claims: Data) -> list[tuple[str, str]]:
     act = claims.get("act") or {"sub": claims.get("workload")}
     if act["sub"] is None:
         return []
-    spaces = [("namespace", prefix) for prefix in _namespaces(act["sub"])]
+    spaces = [("namespace", str(prefix)) for prefix in SpiffeID.parse(act["sub"]).prefixes()]
     return [("agent", act["sub"]), *([("instance", act["instance"])] if "instance" in act else []), *spaces]
-
-
-@lru_cache(maxsize=16_384)
-def _namespaces(sub: str) -> tuple[str, ...]:
-    return tuple(map(str, SpiffeID.parse(sub).prefixes()))
 
 
 def _path(data: Data, *names: str) -> Any:

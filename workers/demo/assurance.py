@@ -103,7 +103,8 @@ async def weft(scene: Scene, *arguments: str) -> str:
 
     command = [sys.executable, "-m", "workers.cli.main", *arguments, "--dir", str(scene.stage.state)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+    async with asyncio.timeout(30):
+        out, err = await process.communicate()
     if process.returncode not in (0, 1):
         raise StageError(f"weft {' '.join(arguments)}: {err.decode()[-300:]}")
     return out.decode()

@@ -68,7 +68,8 @@ class Program:
         if self.process.stdout is None:
             raise StageError(f"{self.title} has no stdout")
         try:
-            raw = await asyncio.wait_for(self.process.stdout.readline(), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                raw = await self.process.stdout.readline()
         except TimeoutError:
             raise StageError(f"{self.title} said nothing for {timeout_s:.0f} s, see {self.log}") from None
         if not raw:
@@ -92,7 +93,8 @@ class Program:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, number)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), STOP_S)
+                async with asyncio.timeout(STOP_S):
+                    await self.process.wait()
 
 
 class Stage:

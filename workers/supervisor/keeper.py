@@ -60,7 +60,8 @@ class Keeper(ABC):
             delay_s = backoff.after(time.monotonic() - began)
             logger.warning(log.WORKER_RESTARTED, worker=self.worker, copy=self.copy, delay_s=round(delay_s, 2))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._stopping.wait()
 
     def stop(self) -> None:
         """Ask it to end; `keep` returns when it has."""
@@ -140,4 +141,5 @@ async def terminate(process: asyncio.subprocess.Process) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(process.wait(), STOP_S)
+            async with asyncio.timeout(STOP_S):
+                await process.wait()

@@ -99,7 +99,8 @@ async def run_workers(settings: Settings, options: Options, stopping: asyncio.Ev
         for kept in reversed(keepers):
             kept.stop()
             with contextlib.suppress(TimeoutError):  # cancelled then
-                await asyncio.wait_for(tasks[kept], 2 * STOP_S + 1)
+                async with asyncio.timeout(2 * STOP_S + 1):
+                    await tasks[kept]
 
 
 def keeper(worker: str, copy: int, settings: Settings, options: Options) -> Keeper:

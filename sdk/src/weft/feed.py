@@ -146,7 +146,8 @@ class RepublishedFeed:
                     pause = PAUSE_S[0]
                     continue
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
             self._wake.set()
             pause = min(pause * 2, PAUSE_S[1])
 

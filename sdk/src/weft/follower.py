@@ -110,5 +110,6 @@ class RevocationFollower:
             except Exception as error:  # noqa: BLE001 - the client's; the next beacon asks again
                 logger.info("acknowledgement_failed", extra={"error": type(error).__name__})
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._ack_due.wait(), ACK_RETRY_S)
+                    async with asyncio.timeout(ACK_RETRY_S):
+                        await self._ack_due.wait()
                 self._ack_due.set()
