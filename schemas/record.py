@@ -12,6 +12,7 @@ from schemas.base import Digest, InstanceID, Name, Opaque, Seconds, Sequence, Sp
 from schemas.decision import Decision, DecisionInput
 from schemas.drills import DrillReport
 from schemas.exchange import Exchange, ExchangeDecision, ExchangeInput, TransactionClaims
+from schemas.facts import Level
 from schemas.reasons import DenyReason, GuardReason
 from schemas.token import TokenClaims
 
@@ -168,6 +169,7 @@ class Responded(Wire):
     posture_revision: Sequence | None = None
     entry: Sequence | None = None  # of a response that is an entry alone
     message: str | None = None  # the rule's, for operators
+    before: Level | None = None  # the posture's level until then; the one since is the posture's own
     detail: str | None = None
     pending: Opaque | None = None  # it is beyond the ceiling and waits under this id
     asked: Literal["record", "notify", "revoke", "narrow", "step_up", "quarantine"] | None = None  # what waits, or was dismissed

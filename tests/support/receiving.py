@@ -102,6 +102,27 @@ class Stage:
     base: str
     person: Client
     metadata: dict[str, Any] = field(default_factory=dict)
+    copies: list[AsyncExitStack] = field(default_factory=list)  # of the signals worker, in the order they were started
+    views: list[Any] = field(default_factory=list)  # their facts views
+
+    async def start_signals(self) -> None:
+        """One more copy of the worker."""
+        copy = AsyncExitStack()
+        self.copies.append(copy)
+        app = await copy.enter_async_context(running(signals.build, self.server.settings))
+        await app.runtime.wait_current()
+        self.views.append(app.runtime.facts)
+
+    async def server_has(self, revision: int) -> None:
+        """Every copy's view has reached this revision of the facts."""
+        for view in self.views:
+            assert await view.wait_for(revision, 5)
+
+    async def stop_signals(self) -> None:
+        """All copies end, as they do when they are told to."""
+        self.views.clear()
+        while self.copies:
+            await self.copies.pop().aclose()
 
     def token(self, scope: str = "ssf.manage ssf.read", client_id: str = RECEIVER, **changes: Any) -> str:
         """An access token of ours (RFC 9068)."""
@@ -179,6 +200,17 @@ class Stage:
         answer: dict[str, Any] = json.loads((await self.person.request(subjects.STREAMS.at(DOC.public), question, timeout=8)).data)
         return {"failed": answer["type"] == FAILED, **answer["data"]}
 
+    async def messages(self, stream: str) -> list[bytes]:
+        """Everything that a stream holds, headers and subjects left out."""
+        nc = await self.server.worker("topology", **fabric.fabric_key(self.server.settings))
+        state = (await nc.jetstream().stream_info(stream)).state
+        found = []
+        for seq in range(state.first_seq, state.last_seq + 1):
+            got = await nc.request(f"$JS.API.DIRECT.GET.{stream}", json.dumps({"seq": seq}).encode(), timeout=5)
+            found.append(got.data)
+        await nc.close()
+        return found
+
 
 def clients() -> list[OAuthClient]:
     """Two receivers: one may hear of everyone, one of its own namespace."""
@@ -209,12 +241,14 @@ async def stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
         server.settings = server.settings.model_copy(update=placed)
         doc = Person(nkey=DOC.public, name="doc", roles=(Grant(role="revoker", namespace=ROOT),))
         await server.put_facts(*clients(), doc)
-        for build in (revocation.build, signals.build, edge.build):
+        for build in (revocation.build, edge.build):
             app = await stack.enter_async_context(running(build, server.settings))
             await app.runtime.wait_current()
         trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))
         http = await stack.enter_async_context(httpx.AsyncClient(verify=trust, timeout=15))
         person = await server.outer("operator", DOC.public, DOC)
         made = Stage(server, http, f"https://127.0.0.1:{port}", person)
+        stack.push_async_callback(made.stop_signals)
+        await made.start_signals()
         made.metadata = (await made.ask("GET", f"{made.base}/.well-known/ssf-configuration/tenant", None)).json()
         yield made

@@ -25,6 +25,7 @@ from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Que
 from schemas.drills import RUN, Run
 from schemas.points import Failure, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
+from schemas.ssf import STREAMS, StreamsCommand
 from schemas.vault import PrepareKey, VaultCommand
 from streams import subjects
 from streams.bus import HEADERS, Malformed, event, parse, tls_context
@@ -36,6 +37,7 @@ CONNECT_S = 5
 DEADLINE_S = 6.0  # above what any worker takes to answer or refuse
 DRILL_S = 15.0
 VERIFY_S = 60.0
+STREAMS_S = 15.0  # a push that is tried before a stream is stopped
 PAGE = 100
 SET_DELIVERED = "org.weft.set.delivered.v1"
 AnswerT = TypeVar("AnswerT", bound=Wire)
@@ -143,6 +145,10 @@ class OperatorClient:
     async def vault(self, order: VaultCommand) -> dict[str, Any]:
         """A custodian's command (schemas.vault)."""
         return (await self._ask(subjects.VAULT.at(self.name), vault.VAULT, order, Answer)).rows[0]
+
+    async def streams(self, asked: StreamsCommand) -> Answer:
+        """The transmitter's streams, dead letters, a signal to send."""
+        return await self._ask(subjects.STREAMS.at(self.name), STREAMS, asked, Answer, STREAMS_S)
 
     async def send_set(self, jws: str) -> SetAnswer:
         """Delivers a Security Event Token exactly as signed."""

@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from weft.digest import sha256
 
-from schemas.facts import FACT, Cause, Fact, Kind, Posture, Trigger
+from schemas.facts import FACT, Cause, Fact, Kind, Level, Posture, Trigger
 from streams.bus import PublishConflict, Publisher, PublishFailed, event
 from streams.facts_keys import posture_key, read_fact, subject_of
 from workers.common import directget, log
@@ -43,6 +43,11 @@ class Changed:
     after: Posture | None
     revision: int
     written: bool  # by this call
+
+    @property
+    def level_before(self) -> Level:
+        """No posture is the same as a normal one."""
+        return self.before.level if self.before is not None else "normal"
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,9 @@ class Commands:
             scope=target.scope,
             target=target.digest,
             value=None if target.scope == "user" else target.value,
+            agent=order.agent if target.scope == "instance" else None,
             posture_revision=changed.revision,
+            before=changed.level_before,
             detail=order.reason,
         )
         try:

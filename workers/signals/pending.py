@@ -171,6 +171,7 @@ class PendingResponses:
             asked=pending.response if dismissed else None,
             **aimed(Target(pending.scope, pending.value)),
             posture_revision=done.changed.revision if done.changed is not None else None,
+            before=done.changed.level_before if done.changed is not None else None,
             entry=done.entry,
             agent=pending.place if pending.scope == "instance" else None,
             pending=pending.id,

@@ -93,6 +93,7 @@ class Restorer:
                 target=posture.target,
                 value=posture.value,
                 posture_revision=changed.revision,
+                before=changed.level_before,
                 detail=f"{REASON}: {posture.level} -> {level}",
             )
             receipt = self._signer.receipt(told, self._clock.now())

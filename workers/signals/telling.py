@@ -44,6 +44,7 @@ class Telling:
             response=act.answer,
             **aimed(act.target),
             posture_revision=changed.revision if changed is not None else None,
+            before=changed.level_before if changed is not None else None,
             entry=entry,
             counted=act.counted,
             message=act.chosen.rule.message,
@@ -69,7 +70,14 @@ class Telling:
     def lifted(self, signal: Signal, target: Target, changed: Changed) -> Responded:
         """A sender took its own word back."""
         about = self._about(signal, None)
-        return Responded(**about, response="lift", **aimed(target), posture_revision=changed.revision, detail=levels(changed))
+        return Responded(
+            **about,
+            response="lift",
+            **aimed(target),
+            posture_revision=changed.revision,
+            before=changed.level_before,
+            detail=levels(changed),
+        )
 
     def _about(self, signal: Signal, chosen: Chosen | None) -> dict[str, Any]:
         about: dict[str, Any] = {

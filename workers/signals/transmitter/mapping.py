@@ -3,7 +3,7 @@
 * quarantined: session-revoked, and risk-level-change.
 * narrowed: token-claims-change with what is left, and risk-level-change.
 * stepped up: assurance-level-change, and risk-level-change.
-* taken back or run out: risk-level-change to what is left, and assurance-level-change where nothing is.
+* taken back or run out: risk-level-change to what is left, and assurance-level-change where a step-up ended.
 * tokens and transactions revoked: session-revoked.  A signing key revoked: credential-change.
 
 The risk level is that of the posture as it stands when it is told, not of the one signal: receivers act on where things are.  Every
@@ -31,11 +31,12 @@ from schemas.subject_ids import (
     UriSubject,
     complex_of,
 )
-from workers.signals.policy.posture import OPERATOR
+from workers.signals.policy.posture import OPERATOR, rank
 from workers.signals.transmitter.sets import Happening
 
 NAMESPACE = "urn:weft:posture"  # of assurance levels
 SIGNING_KEY = "signing-key"  # CAEP's credential types are people's; this one is agreed upon by reading our documentation
+SIGNALS = "signals"  # who ordered an entry that a rule asked for
 COMPLETED = "completed"  # the cause of an entry that ends a transaction because it is over
 _RISK: dict[Level, RiskLevel] = {"normal": "LOW", "narrowed": "MEDIUM", "step_up": "MEDIUM", "quarantined": "HIGH"}
 _PRINCIPAL = {"user": "USER", "namespace": "ORG_UNIT"}
@@ -56,7 +57,7 @@ class Named:
 def of_response(told: Responded, named: Named, posture: Posture | None, at: int) -> list[Happening]:
     """What was done about a signal, or by an operator.  `posture`: as it stands now; nothing where nothing was done."""
     subject = subject_of(named)
-    if told.response in SILENT or subject is None:
+    if told.response in SILENT or told.entry is not None or subject is None:  # an entry is told of by itself
         return []
     common = {
         "event_timestamp": at,
@@ -65,12 +66,12 @@ def of_response(told: Responded, named: Named, posture: Posture | None, at: int)
     }
     cause = f"posture\0{told.scope}\0{told.target}\0{told.posture_revision}"
     principal = _PRINCIPAL.get(told.scope or "", "WORKLOAD")
-    return [Happening(event, subject, cause) for event in _events(told.response, posture, principal, common)]
+    return [Happening(event, subject, cause) for event in _events(told, posture, principal, common)]
 
 
-def _events(response: str, posture: Posture | None, principal: str, common: dict[str, Any]) -> Iterator[Event]:
+def _events(told: Responded, posture: Posture | None, principal: str, common: dict[str, Any]) -> Iterator[Event]:
     level: Level = posture.level if posture is not None else "normal"
-    match response:
+    match told.response:
         case "revoke":  # once, and nothing lasts: the risk is what it was
             yield caep.SessionRevoked(**common)
             return
@@ -79,14 +80,15 @@ def _events(response: str, posture: Posture | None, principal: str, common: dict
         case "narrow" if posture is not None:
             yield caep.TokenClaimsChange(claims=_left(posture), **common)
         case "step_up":
-            yield _assurance("step_up", "decrease", common)
-        case "lift" if level == "normal":
-            yield _assurance("normal", "increase", common)
-    yield caep.RiskLevelChange(principal=principal, current_level=_RISK[level], **common)
+            yield _assurance("step_up", told.before or "normal", "decrease", common)
+        case "lift" if told.before == "step_up" and rank(level) < rank("step_up"):
+            yield _assurance(level, told.before, "increase", common)
+    before = _RISK[told.before] if told.before is not None else None
+    yield caep.RiskLevelChange(principal=principal, current_level=_RISK[level], previous_level=before, **common)
 
 
-def _assurance(level: str, direction: Literal["increase", "decrease"], common: dict[str, Any]) -> Event:
-    return caep.AssuranceLevelChange(namespace=NAMESPACE, current_level=level, change_direction=direction, **common)
+def _assurance(level: str, before: str, direction: Literal["increase", "decrease"], common: dict[str, Any]) -> Event:
+    return caep.AssuranceLevelChange(namespace=NAMESPACE, current_level=level, previous_level=before, change_direction=direction, **common)
 
 
 def _left(posture: Posture) -> dict[str, Any]:
@@ -95,13 +97,15 @@ def _left(posture: Posture) -> dict[str, Any]:
 
 
 def of_revocation(told: Revoked, issuer: str, at: int) -> list[Happening]:
-    """An entry that no posture caused: an operator's, of tokens, transactions and keys."""
-    if told.posture_revision is not None or told.cause == COMPLETED:
+    """An entry that no posture caused: of tokens, transactions and keys."""
+    over = told.cause == COMPLETED and not told.by.startswith("U")  # an agent's word about itself; a person's name is an nkey
+    if told.posture_revision is not None or over:
         return []
+    by_policy = told.by == SIGNALS
     common: dict[str, Any] = {
         "event_timestamp": at,
-        "initiating_entity": "admin",
-        "reason_admin": {"en": "revoked by an operator"},
+        "initiating_entity": "policy" if by_policy else "admin",
+        "reason_admin": {"en": "revoked after a signal" if by_policy else "revoked by an operator"},
     }
     cause = f"entry\0{told.n}"
     return [made for target in told.targets if (made := _revoked(target, issuer, cause, common)) is not None]
@@ -117,7 +121,7 @@ def _revoked(target: str, issuer: str, cause: str, common: dict[str, Any]) -> Ha
         case "key":
             change = caep.CredentialChange(credential_type=SIGNING_KEY, change_type="revoke", friendly_name=value, **common)
             return Happening(change, IssSubSubject(format="iss_sub", iss=issuer, sub=value), cause)
-        case _:
+        case _:  # an instance: a drill's canary; whatever else is real has a posture
             return None
 
 

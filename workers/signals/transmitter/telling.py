@@ -71,7 +71,7 @@ class Teller:
         return of_revocation(revoked.data, self._issuer, _seconds(revoked.time)) if revoked is not None else []
 
     async def _responded(self, told: Responded, at: int) -> list[Happening]:
-        if told.response in SILENT or told.scope is None or told.target is None:
+        if told.response in SILENT or told.entry is not None or told.scope is None or told.target is None:
             return []
         if told.posture_revision:
             await self._facts.wait_for(told.posture_revision, VIEW_S)
