@@ -26,6 +26,7 @@ ACK_WAIT_S = 20  # above what one attempt may take
 FETCH_S = 20.0
 PAUSE_S = 1.0
 ACK_S = 2.0
+STOP_S = 1.0
 Attempt = Callable[[Queued, int, float], Awaitable[Verdict]]  # a SET, which attempt it is, since how many seconds it waits
 logger = structlog.get_logger()
 
@@ -38,19 +39,25 @@ class Pushers:
         self._attempt = attempt
         self._now = now
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()  # those that have not ended yet
 
     def sync(self, wanted: set[str]) -> None:
         """These and no others."""
         for stream_id in self._running.keys() - wanted:
             self._running.pop(stream_id).cancel()
         for stream_id in wanted - self._running.keys():
-            self._running[stream_id] = asyncio.create_task(self._run(stream_id), name=f"push:{stream_id}")
+            task = asyncio.create_task(self._run(stream_id), name=f"push:{stream_id}")
+            self._running[stream_id] = task
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """End all of them."""
-        tasks = tuple(self._running.values())
+        """End all of them, those that `sync` ended before included."""
         self.sync(set())
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            await asyncio.wait(self._tasks, timeout=STOP_S)
+            for task in self._tasks:
+                task.cancel()
 
     async def release(self, stream_id: str) -> None:
         """The stream is pushed no more: its consumer goes, what waits stays.  Raises Unavailable."""
@@ -62,7 +69,7 @@ class Pushers:
             raise Unavailable(type(error).__name__) from None
 
     async def _run(self, stream_id: str) -> None:
-        while True:
+        while self._wanted(stream_id):
             try:
                 await self._serve(stream_id)
             except (NATSError, TimeoutError, Unavailable) as error:
@@ -71,12 +78,16 @@ class Pushers:
                 logger.error(log.TASK_FAILED, task="push", error=type(error).__name__)  # noqa: TRY400 - a trace may hold the SET
             await asyncio.sleep(PAUSE_S)
 
+    def _wanted(self, stream_id: str) -> bool:
+        """Asked at every turn: a cancellation that arrives together with a message is lost in `asyncio.wait_for` (Python 3.11)."""
+        return self._running.get(stream_id) is asyncio.current_task()
+
     async def _serve(self, stream_id: str) -> None:
         js = self._nc.jetstream()
         await js.add_consumer(STREAM, config=_config(stream_id))
         subscription = await _bound(js, stream_id)
         try:
-            while True:
+            while self._wanted(stream_id):
                 with suppress(TimeoutError):  # nothing to send
                     for msg in await subscription.fetch(1, timeout=FETCH_S):
                         await self._one(msg)
