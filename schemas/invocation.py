@@ -15,6 +15,9 @@ from schemas.reasons import AgentCode
 from schemas.responses import Need
 from schemas.token import MAX_DETAILS, AuthorizationDetail
 
+# RFC 6750 section 2.1: a compact JWS, or whatever another authorization server issues.
+BearerToken = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~+/-]+=*$", max_length=16_384)]
+
 REQUEST_TYP = "weft-request+jwt"  # the JOSE `typ` of SignedRequest, RFC 7515 section 4.1.9
 REQUEST_LIFE_S = 30
 MAX_REQUEST_BYTES = 65_536
@@ -77,7 +80,7 @@ class Granted(Wire):
     request_id: Opaque
     txn: str
     endpoint: str  # where the tool lives; append the bound path
-    token: Compact | None = None  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10; or what `issued_token_type` says
+    token: BearerToken | None = None  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10; or what `issued_token_type` says
     token_type: Literal["N_A", "Bearer", "DPoP"] = "N_A"  # section 1.5 of the same; RFC 8693 section 2.2.1
     issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token", "urn:ietf:params:oauth:token-type:access_token"] = (
         "urn:ietf:params:oauth:token-type:txn_token"

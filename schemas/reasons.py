@@ -57,6 +57,9 @@ class DenyReason(StrEnum):
     EVIDENCE_INVALID = "evidence_invalid"
     CHAIN_MISSING = "chain_missing"  # the tool's record wants someone to have acted before
     DETAILS_NOT_ALLOWED = "details_not_allowed"  # authorization_details, RFC 9396 section 5
+    AUTHSERVER_REFUSED = "authserver_refused"  # an authorization server that is not ours, or its fact, says no
+    AUTHSERVER_UNAVAILABLE = "authserver_unavailable"
+    TOKEN_UNCONTAINED = "token_uncontained"  # its token outlives the tool's limit, or could not be taken back
     DECISION_MISMATCH = "decision_mismatch"  # the gateway's word and the broker's view differ
     RECORD_UNAVAILABLE = "record_unavailable"
     BROKER_UNAVAILABLE = "broker_unavailable"
@@ -140,6 +143,7 @@ _TOLD: dict[DenyReason, AgentCode] = {
     DenyReason.VIEW_BEHIND: AgentCode.UNAVAILABLE,
     DenyReason.RECORD_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.BROKER_UNAVAILABLE: AgentCode.UNAVAILABLE,
+    DenyReason.AUTHSERVER_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.DEADLINE_EXCEEDED: AgentCode.UNAVAILABLE,
     DenyReason.STATUS_UNAVAILABLE: AgentCode.UNAVAILABLE,
     DenyReason.TOOL_UNCONTAINED: AgentCode.UNAVAILABLE,

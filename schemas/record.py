@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from schemas.accesstoken import AccessTokenClaims
+from schemas.authservers import ObtainBy
 from schemas.base import Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, TargetDigest, Wire
 from schemas.decision import Decision, DecisionInput
 from schemas.drills import DrillReport
@@ -38,6 +39,7 @@ CUSTODY = "org.weft.record.custody.v1"
 RELEASED = "org.weft.record.released.v1"
 CANARY_ISSUED = "org.weft.record.canaryissued.v1"
 DRILLED = "org.weft.record.drilled.v1"
+OBTAINED = "org.weft.record.obtained.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -329,6 +331,27 @@ class Drilled(DrillReport):
     """How a drill ended."""
 
 
+class Obtained(Wire):
+    """A token of an authorization server that is not ours.  `asked` is on RECORD before it is asked for, `got` before it is used.
+
+    `unknown`: no answer came, so that nobody knows whether there is one.  `not_revoked`: it could not be taken back before it ended.
+    """
+
+    state: Literal["asked", "got", "refused", "unknown", "revoked", "not_revoked"]
+    server: Name
+    tool: Name
+    by: ObtainBy
+    resource: str
+    scopes: tuple[str, ...]
+    agent: SpiffeIDText
+    instance: InstanceID
+    jti: str  # of the call's claims
+    txn: str
+    digest: Digest | None = None  # of the token
+    expires_at: Seconds | None = None
+    detail: str | None = None  # which rule, or an error code of the standards
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -358,6 +381,7 @@ RecordData = (
     | NotExchanged
     | Custody
     | Released
+    | Obtained
     | Canary
 )
 BY_TYPE: dict[str, type[Any]] = {
@@ -383,5 +407,6 @@ BY_TYPE: dict[str, type[Any]] = {
     RELEASED: Released,
     CANARY_ISSUED: CanaryIssued,
     DRILLED: Drilled,
+    OBTAINED: Obtained,
     CANARY: Canary,
 }

@@ -9,6 +9,7 @@ The keys that sign tokens are several, change, and lie encrypted: streams.tokenk
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -59,6 +60,16 @@ def load_or_create(settings: Settings, purpose: Purpose) -> SigningKey:
     except FileNotFoundError:
         private = _create(purpose, path)
     return _signing_key(private, purpose)
+
+
+def names_secret(settings: Settings) -> bytes:
+    """What the names are made with that other domains know people by (32 bytes): with it lost, everybody is a stranger there."""
+    path = settings.keys / "names.secret"
+    try:
+        return read_secret(path)
+    except FileNotFoundError:
+        write_secret(path, os.urandom(32))
+        return read_secret(path)
 
 
 def _create(purpose: Purpose, path: Path) -> PrivateKey:

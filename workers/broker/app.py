@@ -18,9 +18,14 @@ from schemas.vault import PrepareKey, Release, VaultCommand
 from streams import subjects
 from streams.bus import Caller
 from streams.envelope import KeyEncryption, load_kek
+from streams.keys import names_secret
 from streams.operator import accounts
 from streams.subjects import CANARY, MINT, OAUTH, SEALED
 from workers.broker.adapters import BusApprovals, RecordHistory, WorkerViews
+from workers.broker.authservers.asking import Asker
+from workers.broker.authservers.assertions import Names
+from workers.broker.authservers.obtaining import Elsewhere
+from workers.broker.authservers.ways import BrokersWays
 from workers.broker.canary import Canaries, on_canary
 from workers.broker.claims import fresh_id
 from workers.broker.custody import Custodian
@@ -63,6 +68,9 @@ class Broker:
         self.rotation = Rotation(facts, self.keyring, self.store, clock)
         views, view = WorkerViews(runtime), runtime.revocations.view
         verifier = Verifier(facts, view, settings)
+        self.ways = BrokersWays(settings)
+        self.elsewhere = self._elsewhere(settings)
+        runtime.revocations.on_applied.append(self.elsewhere.revoked)
         self.mint = Mint(
             views=views,
             verifier=verifier,
@@ -73,6 +81,7 @@ class Broker:
             statuses=BusStatuses(runtime.nc),
             clock=clock,
             settings=settings,
+            elsewhere=self.elsewhere,
         )
         self.canaries = Canaries(views=views, record=self.recorder, signer=self.keyring, clock=clock, settings=settings, fresh_id=fresh_id)
         self.releases = Releases(views, verifier, view, store=self.store, recorder=self.recorder, clock=clock, settings=settings)
@@ -85,6 +94,18 @@ class Broker:
             clock=clock,
             trust_domain=settings.trust_domain,
             reach=views.reach,
+        )
+
+    def _elsewhere(self, settings: Settings) -> Elsewhere:
+        names = Names(names_secret(settings))
+        asker = Asker(self.ways, self.keyring, names, issuer=settings.issuer, now=self._runtime.clock.now, fresh_id=fresh_id)
+        return Elsewhere(
+            facts=lambda: self._runtime.facts.table,
+            revocations=self._runtime.revocations.view,
+            asker=asker,
+            record=self.recorder,
+            clock=self._runtime.clock,
+            spawn=self._runtime.handle,
         )
 
     async def prepare(self) -> None:
@@ -102,7 +123,9 @@ class Broker:
             await self.store.sweep(self._runtime.facts.table, int(time.time()) - UPKEEP_S)
 
     async def close(self) -> None:
-        """Ends what was opened."""
+        """Ends what was opened; what was obtained elsewhere is taken back."""
+        await self.elsewhere.stop()
+        await self.ways.aclose()
         await self.recorder.close()
         await self.vault.close()
 

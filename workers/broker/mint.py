@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 
 import orjson
+from weft.claims import parse_claims
 from weft.digest import sha256
 
 from config.settings import Settings
@@ -25,6 +26,7 @@ from schemas.record import ISSUED, Issued
 from schemas.token import MAX_TOKEN_BYTES, SKEW_S, TOKEN_TYP, Evidence
 from streams.bus import Malformed, event_of, parse
 from streams.subjects import RECORD
+from workers.broker.authservers.obtaining import Elsewhere
 from workers.broker.bounds import Agreement, agreement
 from workers.broker.claims import FreshID, build_claims, fresh_id
 from workers.broker.evidence import read_evidence
@@ -72,6 +74,7 @@ class Mint:
         clock: Clock,
         settings: Settings,
         fresh_id: FreshID = fresh_id,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._views = views
         self._verifier = verifier
@@ -83,6 +86,7 @@ class Mint:
         self._clock = clock
         self._settings = settings
         self._fresh_id = fresh_id
+        self._elsewhere = elsewhere
         self._once = Once()
 
     async def grant(self, mint: MintRequest) -> Granted:
@@ -124,7 +128,17 @@ class Mint:
         issuance, committed = await self._commit(issuance, record, mint, key)  # 10
         if issuance.grant.audience in OURS:
             return issuance.granted(self._signer.issue_token(committed))  # 11
+        if issuance.grant.audience == "external":
+            return await self._obtained(asked.tool, issuance)
         return issuance.granted(self._in_form(issuance, committed))
+
+    async def _obtained(self, tool: str, issuance: Issuance) -> Granted:
+        """What another authorization server issues for this call, which is decided and on RECORD as any other."""
+        if self._elsewhere is None:
+            raise RequestRefused(DenyReason.AUTHSERVER_REFUSED, "this broker asks no other server")
+        call = parse_claims(orjson.loads(issuance.payload), raw="", digest="", kid=issuance.kid)
+        held = await self._elsewhere.for_agent(tool, call)
+        return issuance.granted(held.token).model_copy(update={"expires_at": int(held.exp)})
 
     def _in_form(self, issuance: Issuance, committed: Committed) -> str | None:
         """Another form than the recorded one: a part of the recorded claims, or nothing of ours at all."""

@@ -7,6 +7,7 @@ a beacon within the budget names; so an isolated facts feed shows as well as an 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
@@ -60,6 +61,7 @@ class Revocations:
         self.feed = RepublishedFeed(nc, "REVOCATIONS", REVOCATION.filter, PUSH_REVOCATION.filter, self._on_message)
         self.challenges = Challenges()
         self.current = asyncio.Event()
+        self.on_applied: list[Callable[[], None]] = []  # called once entries count here; what is done with them takes no time
 
     async def start(self) -> None:
         """Load and follow.  The caller sets the deadline."""
@@ -79,6 +81,7 @@ class Revocations:
             self._facts_current_at = max(self._facts_current_at, now - self.view.age(now))
 
     def _on_message(self, sequence: int, subject: str, body: bytes) -> None:
+        counter = self.view.counter
         try:
             self.view.apply(body)
         except UnknownKey:
@@ -88,6 +91,8 @@ class Revocations:
             return
         if subject == REVOCATION.at("beacon"):
             self.challenges.note(read_event(body).jws)
+        for applied in self.on_applied if self.view.counter != counter else ():
+            applied()
         self._facts.note_head(self.view.facts_head)
         now = self._clock.now()
         self._note_facts(now)
