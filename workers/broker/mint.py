@@ -169,7 +169,8 @@ class Mint:
 
     async def _spend(self, decision: Decision, asked: DecisionInput) -> None:
         """What a person let pass once is used up before anything is minted for it, by this request or by none."""
-        approval, ask = decision.grant.approval if decision.grant is not None else None, ask_of(asked, human_of(asked))
+        approval = decision.grant.approval if decision.grant is not None else None
+        ask = None if approval is None else ask_of(asked, human_of(asked))
         if approval is None or ask is None:
             return
         await self._approvals.spend(Spend(agent=asked.caller.id, id=approval, digest=asked_digest(ask), request=asked.request_digest))

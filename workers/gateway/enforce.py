@@ -119,7 +119,7 @@ class Gateway:
             traceparent=call.traceparent,
         )
         left = mint.deadline - self._clock.now()
-        answer = await self._broker.mint(mint, timeout_s=left, alone=_takes_time(call.invocation))
+        answer = await self._broker.mint(mint, timeout_s=left, alone=_takes_time(call.invocation, decision))
         if answer.granted is not None:
             return answers.granted(answer.granted, call.traceparent)
         return call.refused(answer.refused or DenyReason.INTERNAL, answer.needs)  # the broker has recorded it
@@ -143,9 +143,10 @@ class Gateway:
         return call.refused(reason, call.decision.needs if call.decision is not None else None)
 
 
-def _takes_time(invocation: Invocation) -> bool:
-    """The broker has to read before it can decide."""
-    return bool(invocation.request.claims.evidence)
+def _takes_time(invocation: Invocation, decision: Decision) -> bool:
+    """The broker has to read before it can decide, or to write besides the record."""
+    grant = decision.grant
+    return bool(invocation.request.claims.evidence or (grant and (grant.approval or grant.status_list)))
 
 
 def _named(name: str, now: float) -> Caller:
