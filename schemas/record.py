@@ -40,6 +40,7 @@ RELEASED = "org.weft.record.released.v1"
 CANARY_ISSUED = "org.weft.record.canaryissued.v1"
 DRILLED = "org.weft.record.drilled.v1"
 OBTAINED = "org.weft.record.obtained.v1"
+DOCUMENT = "org.weft.record.document.v1"
 CANARY = "org.weft.record.canary.v1"
 
 
@@ -352,6 +353,14 @@ class Obtained(Wire):
     detail: str | None = None  # which rule, or an error code of the standards
 
 
+class ClientDocument(Wire):
+    """The metadata document of a registered client is another than the one that was accepted."""
+
+    client_id: str
+    document: Digest
+    accepted: Digest | None = None
+
+
 class Canary(Wire):
     """Nothing happened: a worker was asked after its health, and shows that RECORD acknowledges what it publishes."""
 
@@ -379,6 +388,7 @@ RecordData = (
     | Transmitted
     | Exchanged
     | NotExchanged
+    | ClientDocument
     | Custody
     | Released
     | Obtained
@@ -403,6 +413,7 @@ BY_TYPE: dict[str, type[Any]] = {
     UNCONTAINED: Uncontained,
     EXCHANGED: Exchanged,
     NOT_EXCHANGED: NotExchanged,
+    DOCUMENT: ClientDocument,
     CUSTODY: Custody,
     RELEASED: Released,
     CANARY_ISSUED: CanaryIssued,

@@ -65,6 +65,7 @@ RESOLVE = Subject("weft.command.signals.resolve")
 RESPONSES = Subject("weft.command.signals.responses")  # which responses wait
 APPROVE = Subject("weft.command.registry.approve")
 APPROVALS = Subject("weft.command.registry.approvals")  # which approvals wait
+CIMD = Subject("weft.command.registry.cimd")
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 

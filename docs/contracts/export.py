@@ -16,6 +16,7 @@ from pydantic.json_schema import models_json_schema
 
 from schemas import (
     approvals,
+    cimd,
     commands,
     drills,
     facts,
@@ -43,6 +44,7 @@ HERE = Path(__file__).parent
 MODULES = (
     "accesstoken",
     "approvals",
+    "cimd",
     "clients",
     "commands",
     "decision",
@@ -123,6 +125,7 @@ CHANNELS = (
     Channel(subjects.RESPONSES, "signals", (Said(commands.WAITING, commands.Waiting),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.APPROVE, "registry", (Said(commands.APPROVE, commands.Approve),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.APPROVALS, "registry", (Said(commands.WAITING, commands.Waiting),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
+    Channel(subjects.CIMD, "registry", (Said(cimd.RESOLVE, cimd.Resolve),), (Said(cimd.RESOLVED, cimd.Resolved), _FAILED)),
     Channel(subjects.QUERY, "audit", (Said(commands.QUERY, commands.Query),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(
         subjects.SET, "signals", (Said(points.SET_DELIVERED, points.SetDelivery),), (Said(points.SET_ANSWERED, points.SetAnswer), _FAILED)

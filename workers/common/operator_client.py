@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from weft.nkey import KeyPair
 
 from config.settings import Settings
-from schemas import commands, vault
+from schemas import cimd, commands, vault
 from schemas.base import Wire
 from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke, Sweep
 from schemas.drills import RUN, Run
@@ -38,6 +38,7 @@ DEADLINE_S = 6.0  # above what any worker takes to answer or refuse
 DRILL_S = 15.0
 VERIFY_S = 60.0
 STREAMS_S = 15.0  # a push that is tried before a stream is stopped
+RESOLVE_S = 12.0  # two requests to somebody else's server
 PAGE = 100
 SET_DELIVERED = "org.weft.set.delivered.v1"
 AnswerT = TypeVar("AnswerT", bound=Wire)
@@ -120,6 +121,11 @@ class OperatorClient:
             done = await self._ask(subjects.APPLY.at(self.name), commands.APPLY, asked, Applied)
             plan, revision = (*plan, *done.plan), done.revision
         return Applied(plan=plan, revision=revision)
+
+    async def resolve_client(self, client_id: str) -> cimd.Resolved:
+        """What a client's metadata document says now, fetched by the fabric; nothing is written."""
+        asked = cimd.Resolve(client_id=client_id)
+        return await self._ask(subjects.CIMD.at(self.name), cimd.RESOLVE, asked, cimd.Resolved, deadline_s=RESOLVE_S)
 
     async def revoke(self, order: Revoke) -> Answer:
         """Takes back at every enforcement point."""

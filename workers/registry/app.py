@@ -10,6 +10,7 @@ from weft.spiffeid import SpiffeID
 from config.settings import Settings
 from schemas import approvals, keys
 from schemas.approvals import Ask, Show, Spend
+from schemas.cimd import Resolve
 from schemas.commands import ANSWER, APPLIED, FAILED, Apply, Approve, Waiting
 from schemas.envelope import CloudEvent
 from schemas.points import ATTACH_ANSWERED, Attach, Attached, Failure
@@ -19,9 +20,12 @@ from streams.bus import Caller, event
 from streams.operator import accounts
 from workers.common import directget, rpc
 from workers.common.factwriter import FactWriter
+from workers.common.fetching import Fetcher
 from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.runtime import Runtime
 from workers.registry.approvals.desk import Approvals
+from workers.registry.cimd.desk import Desk
+from workers.registry.cimd.resolver import Resolver, Watcher
 from workers.registry.points import Announcer, attached, client_certificates, public_keys
 from workers.registry.recording import SOURCE, record
 from workers.registry.registry import Registry
@@ -44,6 +48,9 @@ class Service:
         self.approvals = Approvals(self._table, FactWriter(runtime.publisher, worker="registry"), self.recorder, runtime.clock)
         self.announcer = Announcer(self._table, nc.publish)
         runtime.facts.on_change(self.announcer.changed)
+        resolver = Resolver(Fetcher(nc, source=SOURCE), self._table.client)
+        self.documents = Desk(self._table, resolver, self.recorder, settings.trust_domain)
+        self.watcher = Watcher(resolver, self._table.clients, self.documents.changed, runtime.clock)
 
     async def apply(self, who: Caller, asked: CloudEvent[Apply]) -> bytes:
         """The answer leaves when RECORD holds the command; without that it says so, and what became of the facts."""
@@ -81,12 +88,16 @@ def build(settings: Settings) -> FastStream:
         nonlocal service
         service = Service(runtime)
         runtime.spawn(service.announcer.run(), name="announcer")
+        runtime.spawn(service.watcher.run(), name="client_documents")
 
     async def stop() -> None:
         await service.recorder.close()
 
     async def on_apply(who: Caller, asked: CloudEvent[Apply]) -> bytes:
         return await service.apply(who, asked)
+
+    async def on_cimd(who: Caller, asked: CloudEvent[Resolve]) -> bytes:
+        return await service.documents.resolve(who.name, asked.data)
 
     async def on_attach(who: Caller, asked: CloudEvent[Attach]) -> bytes:
         return await service.attach(who, asked)
@@ -96,6 +107,7 @@ def build(settings: Settings) -> FastStream:
 
     names = accounts(settings)
     rpc.serve(runtime, subjects.APPLY, Apply, on_apply, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.CIMD, Resolve, on_cimd, names, queue=QUEUE)
     rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE)
     rpc.serve(runtime, subjects.EDGE_KEYS, keys.KeysAsked, on_keys, names, queue=QUEUE)
     _serve_approvals(runtime, lambda: service.approvals)

@@ -1,0 +1,93 @@
+"""`weft cimd`: clients by their metadata documents (Client ID Metadata Documents)."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from schemas.commands import Change
+from schemas.facts import Client, Kind
+from workers.cli.common import Commands, command, group, operator, operators
+from workers.cli.exits import Exit, Stop
+from workers.cli.facts import confirm, show_plan
+from workers.cli.output import Output
+
+if TYPE_CHECKING:
+    from workers.common.operator_client import OperatorClient
+
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+FROM_DOCUMENT = (
+    "client_id", "name", "auth_method", "jwks", "certificate", "spiffe_id", "certificate_bound", "dpop_required", "document",
+)  # fmt: skip
+
+
+def add(commands: Commands) -> None:
+    """Registers them."""
+    inner = group(commands, "cimd", "OAuth clients by their metadata documents.")
+    resolve = operators(command(inner, "resolve", "Fetch a client's document and show what it says.", run_resolve))
+    resolve.add_argument("url", metavar="URL", help="the client_id")
+    accept = operators(command(inner, "accept", "Make a client's fact what its document says, with the rights given here.", run_accept))
+    accept.add_argument("url", metavar="URL")
+    accept.add_argument("--document", required=True, metavar="DIGEST", help="as `resolve` showed it: another one is refused")
+    accept.add_argument("--owner", default=None, help="of a client that is new")
+    accept.add_argument("--scope", action="append", default=None, dest="scopes", metavar="SCOPE", help="what client_credentials may give")
+    accept.add_argument("--ceiling", action="append", default=None, dest="ceilings", metavar="TYPE=SCOPE[,SCOPE]")
+    accept.add_argument("--resource", action="append", default=None, dest="resources", metavar="URI")
+    accept.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
+    accept.add_argument("--reason", default=None, help="goes on record")
+
+
+async def run_resolve(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        found = await client.resolve_client(args.url)
+    state = "new" if found.accepted is None else "accepted" if found.accepted == found.document else "CHANGED since it was accepted"
+    rows = {"state": state, **found.plain()}
+    out.value(rows, "\n".join(f"{name:18} {value}" for name, value in rows.items()))
+    return Exit.DONE
+
+
+async def run_accept(args: argparse.Namespace, out: Output) -> int:
+    async with operator(args) as client:
+        found = await client.resolve_client(args.url)
+        if found.document != args.document:
+            raise Stop(Exit.REFUSED, "document_changed", f"the document is {found.document} now: resolve it again")
+        change = await _change(client, args, found.plain())
+        planned = await client.apply([change], reason=args.reason, plan_only=True)
+        show_plan(out, planned.plan, [change])
+        confirm(args, out)
+        revision = (await client.apply([change], reason=args.reason)).revision
+    out.value({"client_id": args.url, "revision": revision}, f"accepted, facts revision {revision}")
+    return Exit.DONE
+
+
+async def _change(client: OperatorClient, args: argparse.Namespace, found: dict[str, Any]) -> Change:
+    """At the revision that was read: what somebody else changed meanwhile is not overwritten."""
+    from streams.facts_keys import key_of
+
+    body = accepted_body(args, found, None)
+    rows = (await client.query(what="get", kind=Kind.CLIENT, key=key_of(body))).rows
+    before = rows[0]["fact"].get("body") if rows else None
+    body = accepted_body(args, found, before)
+    if not body.owner:
+        raise Stop(Exit.USAGE, "usage", "a new client needs --owner")
+    return Change(kind=Kind.CLIENT, key=key_of(body), body=body, expected=rows[0]["revision"] if rows else 0)
+
+
+def accepted_body(args: argparse.Namespace, found: dict[str, Any], before: dict[str, Any] | None) -> Client:
+    """How it proves itself, from the document; what it may, from the fact as it stands and the options."""
+    rights = {"owner": "", **{name: value for name, value in (before or {}).items() if name not in FROM_DOCUMENT}}
+    given = {"owner": args.owner, "scopes": args.scopes, "resources": args.resources}
+    rights |= {name: value for name, value in given.items() if value is not None}
+    if args.ceilings is not None:
+        rights["ceilings"] = dict(_ceiling(text) for text in args.ceilings)
+    grants = (("client_credentials", rights.get("scopes")), (TOKEN_EXCHANGE, rights.get("ceilings")))
+    rights["grant_types"] = [grant for grant, has in grants if has]
+    proof = {name: found[name] for name in FROM_DOCUMENT if name in found}
+    return Client.model_validate({**rights, **proof, "kind": Kind.CLIENT}, strict=False)
+
+
+def _ceiling(text: str) -> tuple[str, list[str]]:
+    name, equals, scopes = text.partition("=")
+    if not equals or not scopes:
+        raise Stop(Exit.USAGE, "usage", "--ceiling TYPE=SCOPE[,SCOPE], for example access_token=process.refund")
+    return name, scopes.split(",")
