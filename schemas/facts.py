@@ -17,6 +17,7 @@ from schemas.detections import DetectionRule
 from schemas.egress import Egress
 from schemas.events.ssf import StreamStatus
 from schemas.invocation import Arguments, CallParts
+from schemas.receiving import SubscriptionRule
 from schemas.responses import Answer, Need, ResponseRule, RuleScope
 from schemas.subject_ids import SubjectID
 from schemas.token import DEFAULT_TTL_S, MAX_HOPS, MAX_TTL_S, AuthorizationDetail, TokenForm
@@ -39,6 +40,7 @@ class Kind(StrEnum):
     ISSUER = "issuer"
     KEY = "key"
     DETECTION = "detection"
+    SUBSCRIPTION = "subscription"
     CLIENT = "client"
     AUTHORIZATION_SERVER = "authserver"
     POINT = "point"
@@ -288,7 +290,10 @@ class Transmitter(Wire):
     kind: Literal[Kind.TRANSMITTER] = Kind.TRANSMITTER
     iss: str
     aud: str
-    jwks: dict[str, Any]  # RFC 7517
+    jwks: dict[str, Any] = {}  # RFC 7517; with `jwks_uri` those that count besides what is there
+    jwks_uri: Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=1024)] | None = (
+        None  # read through the edge, kept a while
+    )
     trust: dict[str, Literal["low", "medium", "high"]]  # event type URI, or `*`, to the most its word is worth
     ceiling: TransmitterCeiling
     receipts: bool = False  # it is sent the receipt of everything that its signals did
@@ -419,6 +424,12 @@ class ResponsePolicy(Wire):
     rules: tuple[ResponseRule, ...]
 
 
+class Subscription(SubscriptionRule):
+    """A stream of ours at a transmitter.  Key: the name."""
+
+    kind: Literal[Kind.SUBSCRIPTION] = Kind.SUBSCRIPTION
+
+
 class Detection(DetectionRule):
     """What the fabric itself raises a signal about.  Key: the name."""
 
@@ -538,6 +549,7 @@ FactBody = Annotated[
     | Point
     | Detection
     | EventStream
+    | Subscription
     | Credential
     | Approval
     | Pending,

@@ -87,9 +87,11 @@ class PointSignal(Wire):
 
 
 class SetDelivery(Wire):
-    """A Security Event Token on the bus (RFC 8417), exactly as signed."""
+    """A Security Event Token on the bus (RFC 8417), exactly as signed.  SIGNALS holds `set` alone."""
 
     set: Compact
+    subscription: Name | None = None  # by push: for which of our streams
+    authorization: str | None = Field(default=None, max_length=4096, repr=False)  # by push: the header as it came
 
 
 class SetAnswer(Wire):
@@ -97,7 +99,16 @@ class SetAnswer(Wire):
 
     accepted: bool
     err: (
-        Literal["invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed", "access_denied"] | None
+        Literal[
+            "invalid_request",
+            "invalid_key",
+            "invalid_issuer",
+            "invalid_audience",
+            "authentication_failed",
+            "access_denied",
+            "invalid_state",
+        ]
+        | None
     ) = None
     description: str | None = None
 

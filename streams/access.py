@@ -29,6 +29,7 @@ FACT_KINDS_OF_REGISTRY = (
     "issuer",
     "key",
     "detection",
+    "subscription",
     "client",
     "authserver",
 )

@@ -33,6 +33,7 @@ from schemas.facts import (
     Posture,
     Relation,
     ResponsePolicy,
+    Subscription,
     Tool,
     Transmitter,
     UserIssuer,
@@ -51,7 +52,7 @@ def key_of(body: FactBody) -> str:  # noqa: C901, PLR0911, PLR0912 - one line pe
             return SpiffeID.parse(body.id).subject
         case Namespace():
             return SpiffeID.parse(body.prefix).subject
-        case Tool() | Policy() | ResponsePolicy() | Detection() | AuthorizationServer() | Credential():
+        case Tool() | Policy() | ResponsePolicy() | Detection() | AuthorizationServer() | Credential() | Subscription():
             return body.name
         case Relation():
             return subjects.relation_key(body.subject, body.relation, body.object)

@@ -37,6 +37,7 @@ from schemas.facts import (
     Relation,
     ResponsePolicy,
     Scope,
+    Subscription,
     Tool,
     Transmitter,
     UserIssuer,
@@ -67,6 +68,7 @@ BodyT = TypeVar(
     | Point
     | Detection
     | EventStream
+    | Subscription
     | Credential
     | Approval
     | Pending,
@@ -311,6 +313,14 @@ class FactsTable:
     def responses(self) -> tuple[ResponsePolicy, ...]:
         """All response policies, by name."""
         return self._bodies(Kind.RESPONSE, ResponsePolicy)
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """Our streams at transmitters, by name."""
+        return self._bodies(Kind.SUBSCRIPTION, Subscription)
+
+    def subscription(self, name: str) -> Subscription | None:
+        """One of them, whatever its state."""
+        return self._body(Kind.SUBSCRIPTION, name, Subscription)
 
     def detections(self) -> tuple[Detection, ...]:
         """All detections, by name."""

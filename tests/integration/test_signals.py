@@ -200,7 +200,7 @@ async def test_a_set_that_comes_again_after_the_streams_window_is_answered_and_n
 
 
 REFUSED = {
-    "another key": (lambda: a_set(signer=Signer(kid="risk-1")), "authentication_failed"),
+    "another key": (lambda: a_set(signer=Signer(kid="risk-1")), "invalid_key"),
     "unknown kid": (lambda: a_set(signer=Signer(kid="risk-9")), "invalid_key"),
     "another audience": (lambda: a_set(aud="https://elsewhere"), "invalid_audience"),
     "another issuer": (lambda: a_set(iss="https://elsewhere"), "invalid_issuer"),

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from weft.nkey import KeyPair
 
 from config.settings import Settings
-from schemas.facts import FACT, Fact, FactBody, Key
+from schemas.facts import FACT, Fact, FactBody, Key, Kind
 from streams import access, keys, natsjwt, operator, subjects, tokenkeys, topology
 from streams.bus import Outgoing, PubAck, Publisher, connect_options, event
 from streams.facts_keys import key_of, subject_of
@@ -68,6 +68,16 @@ class FabricServer:
         nc = await self.worker("topology", **fabric_key(self.settings))
         outgoing = [_fact_message(body, by) for body in bodies]
         ack = await Publisher(nc).publish_batch("FACTS", outgoing)
+        await nc.close()
+        return ack
+
+    async def delete_fact(self, kind: Kind | str, key: str) -> PubAck:
+        """As `put_facts`."""
+        nc = await self.worker("topology", **fabric_key(self.settings))
+        gone = event(FACT, Fact(kind=Kind(kind), key=key, by="bootstrap"), source="/test")
+        ack = await Publisher(nc).publish_batch(
+            "FACTS", [Outgoing(subject_of(Kind(kind), key), gone, msg_id=f"test:{KeyPair('U').public}")]
+        )
         await nc.close()
         return ack
 

@@ -14,7 +14,7 @@ from workers.common.outbound import Outbound, Rules
 from workers.common.runtime import Runtime
 from workers.edge import fetch
 from workers.edge.bus import Bus
-from workers.edge.faces import jwks, oauth, ssf, status, statuslists
+from workers.edge.faces import jwks, oauth, receive, ssf, status, statuslists
 from workers.edge.http import application
 from workers.edge.keys import Keys
 from workers.edge.mtls import ClientCertificates
@@ -39,9 +39,11 @@ def build(settings: Settings) -> FastStream:
             *jwks.routes(Keys(bus)),
             *statuslists.routes(statuslists.Lists(statuslists.BusLists(bus)), Keys(bus, "status")),
             *ssf.routes(bus, well_known_path(settings.ssf_base)),
+            *receive.routes(bus),
             *oauth.routes(oauth_face(bus, settings, certificates)),
         ]
-        server = HTTPServer(application(routes, {**ssf.BODIES, **oauth.BODIES}), settings, lambda: runtime.fail("http_ended"), certificates)
+        bodies = {**ssf.BODIES, **receive.BODIES, **oauth.BODIES}
+        server = HTTPServer(application(routes, bodies), settings, lambda: runtime.fail("http_ended"), certificates)
         serving.append(server)
         if certificates is not None:
             runtime.spawn(certificates.follow(lambda: bus.keys("clients")), name="client_certificates")

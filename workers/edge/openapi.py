@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from workers.edge.describe import ERROR, Description, answer, operation
-from workers.edge.faces import jwks, oauth_description, ssf, status, statuslists
+from workers.edge.faces import jwks, oauth_description, receive, ssf, status, statuslists
 
 _ITSELF = Description(
     paths={"/openapi.json": {"get": operation("openapi", "This document.", {"200": answer("OpenAPI 3.1", {"type": "object"})})}},
@@ -37,4 +37,12 @@ def document(*faces: Description) -> dict[str, Any]:
     }
 
 
-DOCUMENT = document(status.DESCRIPTION, jwks.DESCRIPTION, statuslists.DESCRIPTION, ssf.DESCRIPTION, oauth_description.DESCRIPTION, _ITSELF)
+DOCUMENT = document(
+    status.DESCRIPTION,
+    jwks.DESCRIPTION,
+    statuslists.DESCRIPTION,
+    ssf.DESCRIPTION,
+    receive.DESCRIPTION,
+    oauth_description.DESCRIPTION,
+    _ITSELF,
+)

@@ -14,11 +14,13 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from weft.digest import sha256
 
 from schemas.commands import Change
 from schemas.detections import FirstUse, InOrder, Refusals
-from schemas.facts import Detection, Key, Policy, ResponsePolicy, Transmitter, UserIssuer
+from schemas.facts import Detection, Key, Kind, Policy, ResponsePolicy, Subscription, Transmitter, UserIssuer
 from schemas.responses import ResponseRule
+from schemas.subject_ids import parse_subject
 from workers.common.decision.cedar import PolicyError, parse
 from workers.common.decision.vocabulary import faults
 from workers.registry.prospect import Prospect
@@ -163,3 +165,14 @@ def detection(change: Change, body: Detection, _: Prospect, fabric: Fabric) -> P
     for namespace in body.namespaces:
         if namespace != root and not namespace.startswith(root + "/"):
             yield invalid(change, "namespaces: agents of another trust domain make no calls here")
+
+
+def subscription(change: Change, body: Subscription, prospect: Prospect, _: Fabric) -> Problems:
+    """A stream at a transmitter that we know: what it sends counts for nothing else."""
+    if prospect.after(Kind.TRANSMITTER, sha256(body.iss)) is None:
+        yield invalid(change, "iss is no transmitter among the facts: its SETs would be refused")
+    for position, subject in enumerate(body.subjects):
+        try:
+            parse_subject(subject)
+        except ValueError:
+            yield invalid(change, f"subjects[{position}] is no subject identifier (RFC 9493)")

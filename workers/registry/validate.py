@@ -32,6 +32,7 @@ from schemas.facts import (
     Posture,
     Relation,
     ResponsePolicy,
+    Subscription,
     Tool,
     Transmitter,
     UserIssuer,
@@ -123,6 +124,8 @@ def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noq
             return rules_clients.client(change, body, prospect, fabric)
         case AuthorizationServer() as body:
             return rules_servers.authorization_server(change, body, prospect, fabric)
+        case Subscription() as body:
+            return rules_trust.subscription(change, body, prospect, fabric)
         case Detection() as body:
             return rules_trust.detection(change, body, prospect, fabric)
         case Posture() | Point() | EventStream() | Credential() | Approval() | Pending() | None:

@@ -12,8 +12,8 @@ from weft.digest import sha256
 from config.settings import Settings
 from schemas.commands import Lift, Resolve, Revoke, Sweep, Waiting
 from schemas.envelope import CloudEvent
-from schemas.facts import Kind
-from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetDelivery, UseRecorded
+from schemas.facts import Kind, Subscription
+from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetAnswer, SetDelivery, UseRecorded
 from schemas.record import Completed
 from schemas.signals import DETECTIONS
 from streams import keys, subjects
@@ -21,6 +21,7 @@ from streams.bus import Caller, event
 from streams.operator import accounts
 from workers.common import rpc
 from workers.common.factwriter import FactWriter
+from workers.common.fetching import Fetcher
 from workers.common.raw import as_received
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
@@ -33,6 +34,13 @@ from workers.signals.intake import Intake
 from workers.signals.orders import Orders
 from workers.signals.pending import PendingResponses
 from workers.signals.receipts import Signer
+from workers.signals.receiver.keeper import Keeper
+from workers.signals.receiver.poller import Poller
+from workers.signals.receiver.remote import Remote
+from workers.signals.receiver.secrets import Secrets, given_secret
+from workers.signals.receiver.service import Receiver
+from workers.signals.receiver.tokens import Tokens
+from workers.signals.receiver.transmitters import Transmitters
 from workers.signals.recent import Recent
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
@@ -57,14 +65,30 @@ class Signals:
         signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
         postures, instances, orders = Postures(nc, runtime.publisher, clock), Instances(nc), Orders(nc)
         telling, doing = Telling(facts, recording, signer, clock), Doing(postures, orders)
+        fetches = Fetcher(nc, source=SOURCE)
+        self.transmitters = transmitters = Transmitters(facts.transmitter, fetches, clock)
+        secrets = Secrets.load_or_create(settings.keys)
+        tokens = Tokens(fetches, lambda name: given_secret(settings.keys, name), lambda claims: signer.sign("JWT", claims), clock)
+        remote = Remote(fetches, tokens)
+        keeper = Keeper(remote, secrets, facts.transmitter, clock, base=settings.ssf_base, domain=settings.trust_domain)
+        self.receiver = Receiver(facts, keeper, Poller(remote, self._polled), clock)
         self.intake = Intake(
-            facts, runtime.publisher, recording=recording, signer=signer, clock=clock, background=runtime.handle, settings=settings
+            facts,
+            runtime.publisher,
+            recording=recording,
+            signer=signer,
+            clock=clock,
+            background=runtime.handle,
+            settings=settings,
+            transmitters=transmitters,
+            secrets=secrets,
+            streams_of=self.receiver.streams_of,
         )
         self.watcher = Watcher(nc, facts.detections, self._say, clock)
         self.pending = PendingResponses(facts, FactWriter(runtime.publisher, worker="signals"), doing, telling, clock)
         self.responder = Responder(
             facts,
-            Recent(nc, facts),
+            Recent(nc, facts, transmitters.verify),
             postures=postures,
             doing=doing,
             pending=self.pending,
@@ -72,6 +96,7 @@ class Signals:
             instances=instances,
             recording=recording,
             trust_domain=settings.trust_domain,
+            transmitters=transmitters,
         )
         self.completions = Completions(nc, recording, signer, clock)
         self.commands = Commands(
@@ -85,6 +110,10 @@ class Signals:
             trust_domain=settings.trust_domain,
         )
         self.restorer = Restorer(facts, postures, recording, signer, clock)
+
+    async def _polled(self, unverified: str, subscription: Subscription) -> SetAnswer:
+        """A SET that was fetched."""
+        return await self.intake.accept(unverified, subscription, f"subscription:{subscription.name}")
 
     async def _say(self, found: Finding) -> None:
         """What a detection found, in the detections' own voice."""
@@ -106,14 +135,17 @@ def build(settings: Settings) -> FastStream:
         runtime.facts.on_change(lambda change: worker.watcher.changed() if change.kind is Kind.DETECTION else None)
         runtime.on_reconnected(worker.watcher.reconnected)
         runtime.spawn(worker.watcher.run(), name="watcher")
-        await transmitter.start(worker.recording)
+        runtime.facts.on_change(worker.receiver.changed)
+        runtime.spawn(worker.receiver.run(), name="receiver")
+        runtime.detail = worker.receiver.detail
+        await transmitter.start(worker.recording, worker.transmitters.verify)
 
     async def stop() -> None:
         await transmitter.stop()
         await worker.recorder.close()
 
     async def on_set(who: Caller, asked: CloudEvent[SetDelivery]) -> bytes:
-        return event(SET_ANSWERED, await worker.intake.deliver(who, asked.data.set), source=SOURCE)
+        return event(SET_ANSWERED, await worker.intake.deliver(who, asked.data), source=SOURCE)
 
     async def on_notice(who: Caller, said: CloudEvent[PointSignal]) -> bytes:
         seq = await worker.intake.notice(who, said.data, said.id)

@@ -7,7 +7,7 @@ it is answered as the first time (RFC 8935 section 2.3) and nothing more happens
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal
 
 import structlog
@@ -15,6 +15,7 @@ from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID
 
 from config.settings import Settings
+from schemas.facts import Subscription
 from schemas.points import SET_DELIVERED, PointSignal, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
 from schemas.record import Signalled
@@ -28,8 +29,11 @@ from workers.common.recorder import RecordUnavailable
 from workers.common.rpc import Refused
 from workers.signals.proof import NoProof, proven
 from workers.signals.receipts import Signer
+from workers.signals.receiver.arrival import check_push, check_stream
+from workers.signals.receiver.secrets import Secrets
+from workers.signals.receiver.transmitters import Transmitters
 from workers.signals.recording import SOURCE, Recording
-from workers.signals.verify import SETRefused, VerifiedSET, verify_set
+from workers.signals.verify import SETRefused, VerifiedSET
 from workers.signals.voice import Risk, Voice
 
 STREAM = "SIGNALS"
@@ -53,27 +57,55 @@ class Intake:
         clock: Clock,
         background: Background,
         settings: Settings,
+        transmitters: Transmitters,
+        secrets: Secrets,
+        streams_of: Callable[[str], Collection[str]],
     ) -> None:
+        """`streams_of`: the ids of our streams at a transmitter."""
         self._facts = facts
         self._publisher = publisher
         self._recording = recording
         self._clock = clock
         self._settings = settings
+        self._transmitters = transmitters
+        self._secrets = secrets
+        self._streams_of = streams_of
         self.voice = Voice(facts.transmitter, store=self._store, recording=recording, signer=signer, clock=clock)
         self._background = background  # runs what the answer does not wait for
         self._refusals = _Rate(REFUSALS_RECORDED_A_SECOND, 1.0)
         self._notices: dict[str, _Rate] = {}
 
-    async def deliver(self, who: Caller, unverified: str) -> SetAnswer:
+    async def deliver(self, who: Caller, delivered: SetDelivery) -> SetAnswer:
         """A SET, by a person who may bring one or by the edge.  Raises Refused where it is good and could not be stored."""
+        subscription = None
         try:
             self._check_may_bring(who)
-            verified = verify_set(unverified, self._facts.transmitter, now=self._clock.now())
+            if delivered.subscription is not None:
+                subscription = self._facts.subscription(delivered.subscription)
+                check_push(delivered, subscription, self._secrets)
         except SETRefused as refused:
-            self._note_refusal(who.name, refused, sha256(unverified))
-            return SetAnswer(accepted=False, err=refused.err, description=refused.detail)
-        await self._store(verified, unverified, who.name)
+            return self._refused(who.name, refused, delivered.set)
+        return await self.accept(delivered.set, subscription, who.name)
+
+    async def accept(self, unverified: str, subscription: Subscription | None, by: str) -> SetAnswer:
+        """A SET that came on that stream of ours, or on none.  Raises Refused as `deliver`."""
+        try:
+            verified = await self._transmitters.verify(unverified, self._clock.now())
+            streams = self._streams_of(verified.claims.iss)
+            check_stream(verified, subscription, streams, self._secrets, self._clock.now())
+        except SETRefused as refused:
+            return self._refused(by, refused, unverified)
+        await self._store(verified, unverified, by)
+        self._background(self._keep_fresh(verified.claims.iss))
         return SetAnswer(accepted=True)
+
+    def _refused(self, by: str, refused: SETRefused, unverified: str) -> SetAnswer:
+        self._note_refusal(by, refused, sha256(unverified))
+        return SetAnswer(accepted=False, err=refused.err, description=refused.detail)
+
+    async def _keep_fresh(self, iss: str) -> None:
+        """The keys of a transmitter that speaks are looked at once an hour, so that one it withdrew is not believed for long."""
+        await self._transmitters.refresh(iss)
 
     async def notice(self, who: Caller, said: PointSignal, said_id: str) -> int | None:
         """A guard's own doubt about a token it verified: a SET of ours about who acts under it, by the same way as anyone else's.

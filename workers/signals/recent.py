@@ -20,7 +20,7 @@ from streams.subjects import SIGNAL
 from workers.common import directget
 from workers.signals.policy.assess import assess
 from workers.signals.policy.windows import Seen, horizon_s
-from workers.signals.verify import SETRefused, verify_set
+from workers.signals.verify import SETRefused, Verify
 
 STREAM = "SIGNALS"
 DEADLINE_S = 8.0  # of reading up to one message; it is delivered again after 10
@@ -33,9 +33,10 @@ class Behind(Exception):
 class Recent:
     """One copy's memory."""
 
-    def __init__(self, nc: Client, facts: FactsTable) -> None:
+    def __init__(self, nc: Client, facts: FactsTable, verify: Verify) -> None:
         self._nc = nc
         self._facts = facts
+        self._verify = verify
         self._turn = asyncio.Lock()
         self._of = (-1, -1)
         self._forget_all(0.0)
@@ -77,16 +78,16 @@ class Recent:
         since = _rfc3339(self._since) if self._read == 0 else None
         found, more = await directget.page(self._nc, STREAM, SIGNAL.filter, seq=self._read + 1, time=since)
         for stored in found:
-            self._take(stored)
+            await self._take(stored)
             self._read = stored.seq
             await asyncio.sleep(0)  # a signature each: others have their turn
         if not more:
             await asyncio.sleep(directget.PAUSE_S if not found else 0)  # a replica may lag
 
-    def _take(self, stored: directget.Stored) -> None:
+    async def _take(self, stored: directget.Stored) -> None:
         at = datetime.fromisoformat(stored.time).timestamp()
         try:
-            verified = verify_set(parse(SetDelivery, stored.body).data.set, self._facts.transmitter, now=at)
+            verified = await self._verify(parse(SetDelivery, stored.body).data.set, at)
         except (Malformed, SETRefused):
             return
         self._seen.add(assess(verified, stored_at=at))

@@ -35,10 +35,11 @@ from workers.signals.policy.assess import Signal, assess
 from workers.signals.policy.pace import Pace
 from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
 from workers.signals.policy.targets import Target
+from workers.signals.receiver.transmitters import Transmitters
 from workers.signals.recent import Behind, Recent
 from workers.signals.recording import Recording
 from workers.signals.telling import Telling, wants_receipts
-from workers.signals.verify import SETRefused, verify_set
+from workers.signals.verify import SETRefused
 
 ACK_S = 2.0
 RETRIES_S = (0.2, 1.0, 2.0, 5.0, 15.0, 60.0)
@@ -68,9 +69,11 @@ class Responder:
         instances: InstanceRecord,
         recording: Recording,
         trust_domain: str,
+        transmitters: Transmitters,
     ) -> None:
         self._facts = facts
         self._recent = recent
+        self._transmitters = transmitters
         self._postures = postures
         self._doing = doing
         self._pending = pending
@@ -95,7 +98,7 @@ class Responder:
     async def _on_message(self, msg: Msg) -> None:
         seq, stored_at = msg.metadata.sequence.stream, msg.metadata.timestamp.timestamp()
         try:
-            verified = verify_set(parse(SetDelivery, msg.data).data.set, self._facts.transmitter, now=stored_at)  # 1
+            verified = await self._transmitters.verify(parse(SetDelivery, msg.data).data.set, stored_at)  # 1
         except (Malformed, SETRefused) as error:
             reason = DenyReason.SET_INVALID if isinstance(error, SETRefused) else DenyReason.MALFORMED
             await self._recording.signalled(Signalled(by="stored", seq=seq, refused=reason, detail=str(error)), f"stored\0{seq}")

@@ -6,7 +6,7 @@
 4.  `alg` ES256 or RS256: never `none`, never a MAC.  `invalid_key`
 5.  `iss` names an active transmitter of the facts.  `invalid_issuer`
 6.  `kid` names a key of that transmitter, of the type the algorithm wants.  `invalid_key`
-7.  Signature.  `authentication_failed`
+7.  Signature.  `invalid_key`
 8.  `aud` names this fabric as the transmitter's fact says.  `invalid_audience`
 9.  Claims: one event, with the members its type requires, a subject we understand, neither `exp` nor `sub`.  `invalid_request`
 10. `iat` neither in the future nor too old: a SET has no `exp`, so this bounds for how long one can be replayed.  `invalid_request`
@@ -17,7 +17,7 @@ it is worth (assess.py), what is done (respond.py).  Deliberately unchecked: `to
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -36,7 +36,9 @@ ALGORITHMS = ("ES256", "RS256")
 FUTURE_S = 60  # of `iat`: how far clocks may differ
 MAX_AGE_S = 3_600  # of `iat`
 
-ErrorCode = Literal["invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed", "access_denied"]
+ErrorCode = Literal[  # RFC 8935 section 2.4, and `invalid_state` of SSF 1.0 section 8.1.4.2
+    "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed", "access_denied", "invalid_state"
+]
 
 
 class SETRefused(Exception):
@@ -70,6 +72,9 @@ class VerifiedSET:
     def happened(self) -> Event:
         """The event, typed.  Raises ValueError where it was not verified to be one of its type."""
         return read_event(self.event, self.payload)
+
+
+Verify = Callable[[str, float], Awaitable[VerifiedSET]]  # of a SET, as of that time; raises SETRefused
 
 
 def verify_set(unverified: str, transmitter_of: Callable[[str], Transmitter | None], *, now: float) -> VerifiedSET:
@@ -124,7 +129,7 @@ def _check_signature(parsed: ParsedJWS, key: PublicKey, iss: str) -> None:
     try:
         verify_signature(parsed, key)
     except JWSRefused as error:
-        raise SETRefused("authentication_failed", str(error), iss) from None
+        raise SETRefused("invalid_key", str(error), iss) from None
 
 
 def _check_audience(aud: object, transmitter: Transmitter) -> None:

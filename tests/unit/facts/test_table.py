@@ -47,6 +47,7 @@ OTHERS: list[dict[str, Any]] = [
     {"kind": "response", "name": "default", "rules": []},
     {"kind": "posture", "scope": "user", "target": target_digest("user", "marty"), "level": "narrowed", "causes": []},
     {"kind": "detection", "name": "comes-back", "when": {"of": "cycle"}},
+    {"kind": "subscription", "name": "corp", "iss": "https://risk", "events": ["https://e"], "authorization": {"method": "static"}},
     {"kind": "point", "name": POINT, "workload": "spiffe://88mph.com/tools/payments", "n": 3, "why": "not_applied", "since": 1},
     {
         "kind": "approval", "agent": ADVISOR, "slot": 0, "id": "a1", "digest": "D" * 43, "instance": "i" + "a2" * 13, "tool": "pay",
@@ -80,6 +81,7 @@ def test_every_kind_is_found_under_its_own_name() -> None:
     assert len(table.keys()) == 3
     assert [policy.name for policy in table.policies()] == ["default"]
     assert [policy.name for policy in table.responses()] == ["default"]
+    assert table.subscription("corp") in table.subscriptions()
     assert [detection.name for detection in table.detections()] == ["comes-back"]
     assert len(table.tools()) == 4
     assert len(table.agents()) == 3

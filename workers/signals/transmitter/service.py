@@ -34,6 +34,7 @@ from workers.signals.transmitter.sealing import Sealer
 from workers.signals.transmitter.sets import Signatures
 from workers.signals.transmitter.store import FactStreams
 from workers.signals.transmitter.telling import Teller
+from workers.signals.verify import Verify
 
 QUEUE = "signals"
 BATCH = 16
@@ -43,7 +44,7 @@ SET_PURPOSES: tuple[KeyPurpose, ...] = ("signals", "signals-rs256")
 class Transmitting:
     """Its parts, once the worker is connected and its facts are loaded."""
 
-    def __init__(self, runtime: Runtime, recording: Recording) -> None:
+    def __init__(self, runtime: Runtime, recording: Recording, verify: Verify) -> None:
         settings, clock, nc, facts = runtime.settings, runtime.clock, runtime.nc, runtime.facts
         transmitter = Transmitter(settings.ssf_base, settings.ssf_default_subjects, settings.ssf_min_verification_interval_s)
         root = f"spiffe://{settings.trust_domain}"
@@ -64,7 +65,7 @@ class Transmitting:
         )
         self.arrivals = Arrivals()
         self.pushers = Pushers(nc, outbox.attempt, clock.now)
-        self.teller = Teller(nc, facts, outbox, issuer=settings.issuer)
+        self.teller = Teller(nc, facts, outbox, verify, issuer=settings.issuer)
         self.operators = Operators(facts.table, streams, queue, outbox, clock=clock, root=root)
         self.api = API(
             transmitter,
@@ -132,9 +133,9 @@ class Subscriptions:
             title=durable,
         )(on_record)
 
-    async def start(self, recording: Recording) -> None:
+    async def start(self, recording: Recording, verify: Verify) -> None:
         """Connected, views loaded."""
-        parts = Transmitting(self._runtime, recording)
+        parts = Transmitting(self._runtime, recording, verify)
         self._parts = parts
         await self._runtime.subscribe_plain(subjects.PUSH_OUTGOING.filter, "", parts.arrivals.on_message)
         self._runtime.facts.on_change(parts.changed)

@@ -33,7 +33,7 @@ from workers.signals.transmitter.mapping import SILENT, Named, of_response, of_r
 from workers.signals.transmitter.outbox import Outbox
 from workers.signals.transmitter.ports import Unavailable
 from workers.signals.transmitter.sets import Happening
-from workers.signals.verify import SETRefused, verify_set
+from workers.signals.verify import SETRefused, Verify
 
 ACK_S = 2.0
 VIEW_S = 2.0
@@ -45,11 +45,12 @@ logger = structlog.get_logger()
 class Teller:
     """One message at a time; any number at once."""
 
-    def __init__(self, nc: Client, facts: FactsView, outbox: Outbox, *, issuer: str) -> None:
+    def __init__(self, nc: Client, facts: FactsView, outbox: Outbox, verify: Verify, *, issuer: str) -> None:
         """`issuer`: `iss` of the fabric's tokens."""
         self._nc = nc
         self._facts = facts
         self._outbox = outbox
+        self._verify = verify
         self._issuer = issuer
 
     async def on_message(self, msg: Msg) -> None:
@@ -114,7 +115,7 @@ class Teller:
             return None
         try:
             delivery = parse(SetDelivery, found.body).data
-            return verify_set(delivery.set, self._facts.table.transmitter, now=_seconds(found.time)).claims.sub_id
+            return (await self._verify(delivery.set, _seconds(found.time))).claims.sub_id
         except (Malformed, SETRefused):
             return None
 

@@ -1,0 +1,75 @@
+"""Polls a stream, RFC 8936 section 2: fetch, have each SET stored, acknowledge with the next request.
+
+A SET that is good and stored is acknowledged, one that is not good is reported in `setErrs` (section 2.6), one that could not be stored is
+neither, so that the transmitter gives it again.  What was not acknowledged because an answer was lost comes again and is stored once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from schemas.facts import Subscription
+from schemas.points import SetAnswer
+from workers.common.rpc import Refused
+from workers.signals.receiver.remote import Remote, RemoteFailed, RemoteStream
+
+MAX_EVENTS = 20
+DEADLINE_S = 8.0  # of one poll; a transmitter that holds it longer is asked again
+MAX_BYTES = 131_072
+PAUSE_S = 0.5  # after an empty answer that came at once: some transmitters hold no poll
+Accept = Callable[[str, Subscription], Awaitable[SetAnswer]]
+
+
+class Poller:
+    """`run` until a time."""
+
+    def __init__(self, remote: Remote, accept: Accept) -> None:
+        self._remote = remote
+        self._accept = accept
+
+    async def run(self, of: Subscription, stream: RemoteStream, for_s: float) -> None:
+        """For about that long.  Raises RemoteFailed, NotAuthorized."""
+        if stream.endpoint_url is None:
+            raise RemoteFailed("the stream has no endpoint to poll")
+        loop = asyncio.get_running_loop()
+        until = loop.time() + for_s
+        acks: list[str] = []
+        errors: dict[str, dict[str, str]] = {}
+        while loop.time() < until or acks or errors:
+            began = loop.time()
+            sets, more = await self._poll(of, stream.endpoint_url, acks, errors)
+            acks, errors, held_back = await self._take(of, sets)
+            if held_back or (not sets and not more and loop.time() - began < PAUSE_S):
+                await asyncio.sleep(PAUSE_S)
+
+    async def _poll(self, of: Subscription, url: str, acks: list[str], errors: dict[str, dict[str, str]]) -> tuple[dict[str, str], bool]:
+        settling: dict[str, Any] = {**({"ack": acks} if acks else {}), **({"setErrs": errors} if errors else {})}
+        asked = {"maxEvents": MAX_EVENTS, "returnImmediately": bool(settling), **settling}
+        try:
+            said = await self._remote.poll(of, url, asked, DEADLINE_S, MAX_BYTES)
+        except RemoteFailed as failed:
+            if not settling and failed.status is None and str(failed).endswith("timeout"):
+                return {}, True  # it held the poll for longer than we wait
+            raise
+        sets = said.get("sets")
+        if not isinstance(sets, dict) or not all(isinstance(one, str) for one in sets.values()):
+            raise RemoteFailed("the answer to a poll holds no sets")
+        return sets, said.get("moreAvailable") is True
+
+    async def _take(self, of: Subscription, sets: dict[str, str]) -> tuple[list[str], dict[str, dict[str, str]], bool]:
+        acks: list[str] = []
+        errors: dict[str, dict[str, str]] = {}
+        held_back = False
+        for jti, unverified in sets.items():
+            try:
+                answer = await self._accept(unverified, of)
+            except Refused:
+                held_back = True
+                continue
+            if answer.accepted:
+                acks.append(jti)
+            else:
+                errors[jti] = {"err": str(answer.err), "description": answer.description or ""}
+        return acks, errors, held_back

@@ -1,0 +1,109 @@
+"""Transmitters of the facts, with the keys that they publish (RFC 7517) where their fact says where those are.
+
+Fetched when first needed and once an hour; at once, though at most twice a minute, when a SET names a key that is not known.  A set that
+cannot be fetched again is believed for a day.  Keys of the fact itself count besides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from schemas.facts import Transmitter
+from schemas.fetching import Fetch
+from workers.common import log
+from workers.common.clock import Clock
+from workers.common.fetching import FetchUnavailable
+from workers.signals.transmitter.ports import Fetches
+from workers.signals.verify import SETRefused, VerifiedSET, verify_set
+
+FRESH_S = 3600.0
+STALE_S = 86_400.0
+AGAIN_S = 30.0
+MAX_KEYS = 64
+MAX_BYTES = 65_536
+logger = structlog.get_logger()
+
+
+@dataclass
+class _Held:
+    keys: tuple[dict[str, Any], ...]
+    fetched_at: float
+    tried_at: float
+
+
+class Transmitters:
+    """`get` answers from memory; `refresh` fetches."""
+
+    def __init__(self, of_facts: Callable[[str], Transmitter | None], fetches: Fetches, clock: Clock) -> None:
+        self._of_facts = of_facts
+        self._fetches = fetches
+        self._clock = clock
+        self._held: dict[str, _Held] = {}
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    def get(self, iss: str) -> Transmitter | None:
+        """The transmitter, with every key of its that is known now."""
+        found = self._of_facts(iss)
+        if found is None or found.jwks_uri is None:
+            return found
+        held = self._held.get(found.jwks_uri)
+        if held is None or self._clock.now() - held.fetched_at > STALE_S:
+            return found
+        own = found.jwks.get("keys", ())
+        return found.model_copy(update={"jwks": {"keys": [*own, *held.keys]}})
+
+    async def verify(self, unverified: str, now: float) -> VerifiedSET:
+        """`verify_set`, which fetches the transmitter's keys where one is missing.  Raises SETRefused."""
+        try:
+            return verify_set(unverified, self.get, now=now)
+        except SETRefused as refused:
+            if refused.err != "invalid_key" or not await self.refresh(refused.iss, unknown_key=True):
+                raise
+        return verify_set(unverified, self.get, now=now)
+
+    async def refresh(self, iss: object, *, unknown_key: bool = False) -> bool:
+        """Fetch its keys if they are due, or if one is missing; whether there are new ones to look at."""
+        found = self._of_facts(iss) if isinstance(iss, str) else None
+        uri = found.jwks_uri if found is not None else None
+        if uri is None:
+            return False
+        asked_at = self._clock.now()
+        async with self._locks.setdefault(uri, asyncio.Lock()):
+            held = self._held.get(uri)
+            if held is not None and held.fetched_at >= asked_at:
+                return True  # somebody else has just done it
+            due_s = AGAIN_S if unknown_key or held is None else FRESH_S
+            if held is not None and self._clock.now() - held.tried_at < due_s:
+                return False
+            return await self._fetch(uri, held)
+
+    async def _fetch(self, uri: str, held: _Held | None) -> bool:
+        now = self._clock.now()
+        keys = await self._keys(uri)
+        if keys is None:
+            logger.warning(log.TRANSMITTER_KEYS_UNAVAILABLE)
+            self._held[uri] = _Held(held.keys if held else (), held.fetched_at if held else now - STALE_S - 1, now)
+            return False
+        self._held[uri] = _Held(keys, now, now)
+        return True
+
+    async def _keys(self, uri: str) -> tuple[dict[str, Any], ...] | None:
+        try:
+            got = await self._fetches.fetch(Fetch(method="GET", url=uri, headers=(("Accept", "application/json"),), max_bytes=MAX_BYTES))
+        except FetchUnavailable:
+            return None
+        if got.status != 200:
+            return None
+        try:
+            keys = json.loads(got.body)["keys"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
+        if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+            return None
+        return tuple(key for key in keys if isinstance(key, dict))
