@@ -22,7 +22,7 @@ from workers.demo.stage import Stage
 from workers.supervisor.roster import ISSUER, WORKERS
 
 BACK_S = 60
-CALLS = 6  # between one kill and the next
+CALLS = 4  # between one kill and the next
 DEADLINE_S = 5.0  # of a request (design section 5), and what a busy machine and the tool's own answer add
 SLACK_S = 3.0
 

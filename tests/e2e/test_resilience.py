@@ -1,8 +1,6 @@
 """Verifies that the fabric outlives what kills its parts: the server, one copy of a worker, under load, with nothing restarted by hand."""
 
 import asyncio
-import os
-import signal
 from contextlib import AsyncExitStack
 
 import pytest
@@ -12,6 +10,7 @@ from streams.server import Server
 from tests.support.invoking import process
 from tests.support.load import Load, until_answered
 from workers.common.manifest import load as load_manifest
+from workers.common.operator_client import Unreachable
 from workers.demo.report import Report
 from workers.demo.scene import ADVISOR, Scene
 from workers.demo.stage import Stage
@@ -28,7 +27,7 @@ class OwnStage(Stage):
 
     def __init__(self, folder, doubled=()):
         super().__init__(folder)
-        self.doubled, self.victims = doubled, {}
+        self.doubled, self.copies = doubled, {}
 
     async def _up(self, stack):
         create_files(self.state, {})
@@ -55,8 +54,7 @@ class OwnStage(Stage):
 
         stack.push_async_callback(stop)
         for name in self.doubled:
-            copies = [await stack.enter_async_context(process(name, self.settings)) for _ in range(2)]
-            self.victims[name] = copies[0]
+            self.copies[name] = [await stack.enter_async_context(process(name, self.settings)) for _ in range(2)]
         async with asyncio.timeout(30):
             await asyncio.gather(*(keeper.ready.wait() for keeper in keepers))
 
@@ -118,8 +116,8 @@ async def test_a_killed_copy_of_each_worker_is_not_missed(tmp_path):
         async with Load(scene, advisor) as load:
             await load.grants(10)
             for name in KILLED:
-                os.kill(scene.stage.victims[name].pid, signal.SIGKILL)
-                await scene.stage.victims[name].wait()
+                scene.stage.copies[name][0].kill()
+                await scene.stage.copies[name][0].wait()
                 granted = await load.grants(10)
                 if name == "revocation":
                     await revoked(scene, granted)  # so the standby has taken over
@@ -127,3 +125,24 @@ async def test_a_killed_copy_of_each_worker_is_not_missed(tmp_path):
             await until_answered(scene, granted["token"], {200}, 5)
             await revoked(scene, granted)
         assert set(load.codes()) <= {"granted", "unavailable"}, load.codes()
+
+
+@pytest.mark.timeout(80)
+async def test_without_a_registry_calls_go_on_and_commands_are_told(tmp_path):
+    """INVARIANT: while nobody writes facts, what is true stays true: calls go on; a command is told that nobody answers, until one does.
+
+    A call that asks the registry, or a command that waits for ever, would break it.
+    """
+    async with AsyncExitStack() as stack:
+        scene, advisor = await acted(stack, tmp_path, doubled=("registry",))
+        for copy in scene.stage.copies["registry"]:
+            copy.kill()
+            await copy.wait()
+        async with Load(scene, advisor, "call") as load:
+            with pytest.raises(Unreachable):
+                await scene.put(*scene.outsiders(), reason="nobody is there")
+            await load.grants(10)
+            assert set(load.codes()) == {"granted"}
+            assert {answer["status"] for answer in load.answers} == {200}
+        async with process("registry", scene.stage.settings):
+            await scene.put(*scene.outsiders(), reason="somebody is there")
