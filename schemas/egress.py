@@ -35,7 +35,7 @@ class Egress(Wire):
     """The upstream, what of it may be called, and with which credential."""
 
     upstream: Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#@]+$", max_length=512)]
-    credential: Name
+    credential: Name | None = None  # of the vault; or the token that the tool's `obtain` says
     inject: Injection = Injection()
     routes: Annotated[tuple[Route, ...], Field(min_length=1, max_length=64)]
     request_headers: tuple[HeaderName, ...] = ()  # of the caller's, besides the harmless ones

@@ -84,7 +84,9 @@ class Broker:
             elsewhere=self.elsewhere,
         )
         self.canaries = Canaries(views=views, record=self.recorder, signer=self.keyring, clock=clock, settings=settings, fresh_id=fresh_id)
-        self.releases = Releases(views, verifier, view, store=self.store, recorder=self.recorder, clock=clock, settings=settings)
+        self.releases = Releases(
+            views, verifier, view, store=self.store, recorder=self.recorder, clock=clock, settings=settings, elsewhere=self.elsewhere
+        )
         self.custodian = Custodian(
             facts,
             runtime.publisher,

@@ -2,7 +2,8 @@
 
 1. It is the egress that asks: the server attests its account.  2. The views are fresh.  3. The token is ours: signature, issuer, audience,
 times.  4. For this tool, whose record puts the egress before it.  5. Not revoked, by this broker's own view.  6. The credential that the
-record names may be shown to the record's upstream.  7. The record of it, acknowledged.  8. The value, sealed.
+record names may be shown to the record's upstream; or the token that another server issues is for that upstream.  7. The record of it,
+acknowledged.  8. The value, sealed.
 
 The egress's word is the token alone: neither the credential's name nor the upstream is asked of it.  Does NOT check what the guard does
 (the call's digest, chain, evidence, single use): the broker does not see the call.
@@ -28,10 +29,12 @@ from schemas.record import Released as ReleasedRecord
 from schemas.vault import RELEASED, Release, Released
 from streams.bus import Caller, event
 from streams.subjects import RECORD
+from workers.broker.authservers.obtaining import Elsewhere
 from workers.broker.ports import Views
 from workers.broker.store import NotHeld, Store
 from workers.common.clock import Clock
 from workers.common.recorder import Recorder, RecordUnavailable
+from workers.common.requests import RequestRefused
 from workers.common.rpc import Refused
 from workers.common.verification import RevocationsKnown, Verifier
 
@@ -51,7 +54,9 @@ class Releases:
         recorder: Recorder,
         clock: Clock,
         settings: Settings,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
+        self._elsewhere = elsewhere
         self._views = views
         self._verifier = verifier
         self._revocations = revocations
@@ -66,14 +71,32 @@ class Releases:
             raise Refused(DenyReason.CALLER_UNKNOWN, "not the egress")
         tool = self._tool(asked.data.tool)
         token = self._token(asked.data.token, tool)  # 2 to 5
-        fact = self._credential(tool)  # 6
+        if tool.obtain is not None:
+            value = await self._obtained(tool, token)  # 6, 7
+        else:
+            value = await self._kept(who, token, self._credential(tool))  # 6, 7
+        self._check_revoked(token)  # it took time
+        return event(RELEASED, Released(boxed=_sealed(value, asked.data.box_key)), source=SOURCE)  # 8
+
+    async def _kept(self, who: Caller, token: VerifiedToken, fact: Credential) -> bytes:
         try:
             value = await self._store.value(fact)
         except NotHeld:
             raise Refused(DenyReason.BROKER_UNAVAILABLE, "the credential cannot be opened here") from None
-        await self._record(who, token, fact)  # 7
-        self._check_revoked(token)  # it took time
-        return event(RELEASED, Released(boxed=_sealed(value, asked.data.box_key)), source=SOURCE)  # 8
+        await self._record(who, token, fact)
+        return value
+
+    async def _obtained(self, tool: Tool, token: VerifiedToken) -> bytes:
+        """What another authorization server issues for this tool's resource; its own record says of it what `Released` says of others."""
+        upstream = tool.egress.upstream if tool.egress is not None else ""
+        if self._elsewhere is None or urlsplit(upstream).netloc != urlsplit(tool.resource).netloc:
+            raise Refused(DenyReason.NOT_AUTHORIZED, "the token is not for this upstream")
+        try:
+            return (await self._elsewhere.for_egress(tool.name, token)).token.encode()
+        except RequestRefused as refused:
+            raise Refused(refused.reason, refused.detail) from None
+        except RecordUnavailable:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not acknowledge") from None
 
     def _tool(self, name: str) -> Tool:
         tool = self._views.facts.tool(name)
@@ -103,7 +126,8 @@ class Releases:
 
     def _credential(self, tool: Tool) -> Credential:
         wanted = tool.egress
-        fact = self._views.facts.credential(wanted.credential) if wanted is not None else None
+        name = wanted.credential if wanted is not None else None
+        fact = self._views.facts.credential(name) if name is not None else None
         if wanted is None or fact is None:
             raise Refused(DenyReason.NOT_FOUND, "the vault has no such credential")
         if urlsplit(wanted.upstream).netloc.lower() not in fact.hosts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from schemas.commands import Change
 from schemas.facts import AuthorizationServer, Kind, Tool
 from workers.common.decision.patterns import matches
@@ -29,17 +31,30 @@ def authorization_server(change: Change, body: AuthorizationServer, prospect: Pr
 
 def obtained(change: Change, body: Tool, prospect: Prospect) -> Problems:
     """Whom the tool's tokens come from may issue them; and one that Weft could not take back never reaches an agent."""
+    yield from _shown_by_the_egress(change, body)
     if body.obtain is None:
         if body.token_form == "external":
             yield invalid(change, "an external token needs obtain: where it comes from")
         return
-    if body.token_form != "external":
-        yield invalid(change, "obtain is for tools that take external tokens")
+    if body.token_form != "external" and body.egress is None:
+        yield invalid(change, "obtain is for tools that take external tokens, or stand behind the egress")
     server = prospect.after(Kind.AUTHORIZATION_SERVER, body.obtain.server)
     if not isinstance(server, AuthorizationServer):
         yield invalid(change, f"obtain names {body.obtain.server}, which is no authorization server here")
         return
     yield from (invalid(change, fault) for fault in _faults(body, server))
+
+
+def _shown_by_the_egress(change: Change, body: Tool) -> Problems:
+    """One credential, for the host that it is meant for; the agent is handed a token of ours, for the egress."""
+    if body.egress is None:
+        return
+    if (body.egress.credential is None) == (body.obtain is None):
+        yield invalid(change, "the egress shows one thing: egress.credential, or a token by obtain")
+    if body.obtain is not None and urlsplit(body.egress.upstream).netloc != urlsplit(body.resource).netloc:
+        yield invalid(change, "the upstream is not the resource that the token is for")
+    if body.token_form not in ("txn", "resource"):
+        yield invalid(change, f"an agent that calls the egress needs a token of ours, not {body.token_form}")
 
 
 def servers_relied_upon(prospect: Prospect) -> Problems:
