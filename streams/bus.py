@@ -18,10 +18,10 @@ from faststream import AckPolicy
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsCredentials
 from nats.aio.client import Client, Server
+from weft.headers import HeaderClient
 
 from config.settings import Settings
 from streams.callers import Caller, CallerUnknown, caller
-from streams.headers import HeaderClient
 from streams.publisher import DEADLINE_S, Message, Outgoing, PubAck, PublishConflict, Publisher, PublishFailed
 from streams.serverconf import loopback
 from streams.subjects import worker_inbox

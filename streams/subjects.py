@@ -7,6 +7,7 @@ points, the public nkey for operators, the worker's own name inside FABRIC.  Nam
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from weft.digest import sha256
 from weft.spiffeid import SpiffeID
@@ -28,14 +29,19 @@ class Subject:
         """What to publish to.  Raises ValueError for a token that would widen or break the subject."""
         if self.open != bool(tokens):
             raise ValueError(f"{self.prefix} takes {'a name' if self.open else 'nothing'}")
-        for token in tokens:
-            if not token or any(c in " \t\r\n*>" for c in token) or ".." in token or token[0] == "." or token[-1] == ".":
-                raise ValueError(f"not a subject token under {self.prefix}")
-        return ".".join((self.prefix, *tokens))
+        return _joined(self.prefix, tokens)
 
     def name(self, subject: str) -> str:
         """The inverse of `.at` with one name."""
         return subject[len(self.prefix) + 1 :]
+
+
+@lru_cache(maxsize=16_384)  # the same few callers stand in nearly every subject
+def _joined(prefix: str, tokens: tuple[str, ...]) -> str:
+    for token in tokens:
+        if not token or any(c in " \t\r\n*>" for c in token) or ".." in token or token[0] == "." or token[-1] == ".":
+            raise ValueError(f"not a subject token under {prefix}")
+    return ".".join((prefix, *tokens))
 
 
 # --- agents ask (account AGENTS) -------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ SOURCE = "weft.revocation.>"
 PUSH = "weft.push.revocation.>"
 BEACONS_PER_ACK = 3
 ACK_RETRY_S = 1.0
+ACK_AFTER_S = 0.002  # other points of this process refuse first, and entries that follow at once share the acknowledgement
 
 SendAck = Callable[[int, int], Awaitable[None]]
 logger = logging.getLogger("weft.follower")
@@ -90,7 +91,7 @@ class RevocationFollower:
         if self.view.counter > counter:
             self._on_entry()
             self._counter.advance(self.view.counter)
-            self._ack_due.set()
+            asyncio.get_running_loop().call_later(ACK_AFTER_S, self._ack_due.set)
         if self.view.reached_at > reached:
             self._beacon_reached()
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from nats.aio.client import Client, Server
 
+from weft.headers import HeaderClient
 from weft.identity import Identity
 
 GRACE_S = 5.0  # what requests in flight are given on a client that was replaced
@@ -38,7 +39,7 @@ logger = logging.getLogger("weft.connection")
 
 async def connect(_: Identity, options: dict[str, Any]) -> Client:
     """The connector: one attempt, so that a refusal shows at once; from then on the client reconnects by itself."""
-    nc = Client()
+    nc = HeaderClient()
     try:
         await nc.connect(**{**options, "allow_reconnect": False})
     except BaseException:
