@@ -122,7 +122,7 @@ class Grant(Wire):
     bound: tuple[Literal["method", "path", "body"], ...]
     single_use: bool
     proof: Literal["dpop"] | None = None
-    revocation: Literal["introspection"] | None = None  # none: a guard's view
+    revocation: Literal["introspection", "status_list"] | None = None  # none: a guard's view
     authorization_details: tuple[AuthorizationDetail, ...] | None = None
     status_list: bool = False  # the token gets an entry in a status list
     approval: Opaque | None = None  # that let it pass: spent before anything is minted

@@ -133,7 +133,7 @@ class Tool(Wire):
     bind: tuple[Literal["method", "path", "body"], ...] = ("method", "path", "body")
     obtain: Obtain | None = None  # what it takes is issued by another authorization server, to the broker
     token_form: TokenForm = "txn"  # aud of the first: the trust domain; of all others: the tool's resource, and they are leaves
-    revocation: Literal["guard", "introspection"] = "guard"  # how the tool learns of one; the second is RFC 7662, for an `access_token`
+    revocation: Literal["guard", "introspection", "status_list"] = "guard"  # how the tool learns of one; the others without a guard
     authorization_details: tuple[Annotated[str, StringConstraints(pattern=r"^[!-~]{1,128}$")], ...] = ()  # RFC 9396 types it understands
     single_use: bool = False
     proof: Literal["dpop"] | None = None  # of possession, with every call: RFC 9449, by the instance's key

@@ -25,8 +25,11 @@ from schemas.invocation import Granted
 from schemas.reasons import DenyReason
 from schemas.record import Denied
 from streams.bus import parse
+from tests.support import facts as fact_support
 from tests.support.hotpath import SETTINGS, HotPath
+from tests.support.identities import Signer
 from tests.support.invocations import RESEARCHER, SEARCH
+from tests.support.oauth import OAuthWorld, client
 from workers.common.accesstoken import verify_access_token
 from workers.common.identity import thumbprint
 
@@ -177,6 +180,36 @@ async def test_a_guard_without_such_a_tool_takes_none(hot: HotPath) -> None:
 async def test_the_same_request_has_the_same_token(hot: HotPath) -> None:
     honest = await hot.allowed(hot.agent())
     assert await hot.mint.grant(honest) == await hot.new_mint().grant(honest)
+
+
+async def test_7662_a_resource_server_without_a_guard_sees_a_revocation_by_asking(hot: HotPath) -> None:
+    """INVARIANT: a token for a tool without a guard is inactive, for the tool that asks, as soon as what it rests on is revoked.
+
+    Broken by minting what introspection does not know, or does not measure by the revocation view.
+    """
+    made = read_by_another(hot, (await granted(hot)).token)
+    world = OAuthWorld()
+    signer = Signer(kid="tool-1")
+    fact_support.put(world.facts, client("tool", signer, protects=[RESOURCE], grant_types=[], scopes=[], ceilings={}))
+
+    async def active() -> bool:
+        proof = world.proven("tool", signer=signer)
+        token = world.own({**made, "iss": world.settings.issuer, "iat": int(world.clock.at), "exp": int(world.clock.at) + 60}, "at+jwt")
+        answer = await world.post("/oauth/introspect", {**proof, "token": token})
+        assert answer.status_code == 200, answer.text
+        said = answer.json()
+        assert said["active"] is False or (said["aud"], said["act"]["sub"], said["scope"]) == (RESOURCE, RESEARCHER, "search")
+        return said["active"]
+
+    assert await active() is True
+    world.revocations.hit.add(target_digest("instance", made["act"]["instance"]))
+    assert await active() is False
+    await world.recorder.close()
+
+
+async def test_the_entry_of_a_status_list_is_in_it(hot: HotPath) -> None:
+    record(hot, status_list=True, revocation="status_list")
+    assert read_by_another(hot, (await granted(hot)).token)["status"]["status_list"].keys() == {"idx", "uri"}
 
 
 # --- RFC 9396 -------------------------------------------------------------------------------------------------------------------------

@@ -46,6 +46,8 @@ def _unguarded(change: Change, body: Tool) -> Problems:
         return
     if body.token_form not in ("access_token", "jwt_svid", "external"):
         yield invalid(change, f"revocation {body.revocation} is for access_token and jwt_svid: a {body.token_form} token needs a guard")
+    if body.revocation == "status_list" and not body.status_list:
+        yield invalid(change, "revocation by a status list needs status_list: its tokens have to be in one")
     wanted = {"single_use": body.single_use, "evidence": body.evidence, "chain": body.chain}
     for name in (name for name, value in wanted.items() if value):
         yield invalid(change, f"{name} is checked by a guard, and this tool has none")
