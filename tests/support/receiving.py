@@ -37,6 +37,7 @@ from workers.supervisor.waiting import free_port
 PUSH, POLL = "urn:ietf:rfc:8935", "urn:ietf:rfc:8936"
 ROOT = "spiffe://88mph.com"
 DOC = KeyPair("U")
+CLIENT_KEY = Signer(kid="client-1")
 RECEIVER, STRANGER = "receiver", "stranger"
 
 
@@ -215,7 +216,7 @@ class Stage:
 def clients() -> list[OAuthClient]:
     """Two receivers: one may hear of everyone, one of its own namespace."""
     common: dict[str, Any] = {
-        "owner": "ops", "auth_method": "private_key_jwt", "jwks": {"keys": [Signer().jwk]},
+        "owner": "ops", "auth_method": "private_key_jwt", "jwks": {"keys": [CLIENT_KEY.jwk]},
         "grant_types": ("client_credentials",), "scopes": ("ssf.*",),
     }  # fmt: skip
     return [
@@ -225,8 +226,8 @@ def clients() -> list[OAuthClient]:
 
 
 @asynccontextmanager
-async def stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
-    """Everything running."""
+async def stage(folder: Path, *more: Callable[[Any], Any], **settings: Any) -> AsyncIterator[Stage]:
+    """Everything running; `more`: workers besides."""
     authority, place = Authority("test"), Place(folder / "cert.pem", folder / "key.pem")
     authority.issue(place, ("127.0.0.1",))
     (folder / "ca.pem").write_bytes(authority.pem)
@@ -241,7 +242,7 @@ async def stage(folder: Path, **settings: Any) -> AsyncIterator[Stage]:
         server.settings = server.settings.model_copy(update=placed)
         doc = Person(nkey=DOC.public, name="doc", roles=(Grant(role="revoker", namespace=ROOT),))
         await server.put_facts(*clients(), doc)
-        for build in (revocation.build, edge.build):
+        for build in (revocation.build, *more, edge.build):
             app = await stack.enter_async_context(running(build, server.settings))
             await app.runtime.wait_current()
         trust = ssl.create_default_context(cafile=str(folder / "ca.pem"))

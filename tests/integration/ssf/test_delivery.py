@@ -11,7 +11,9 @@ import pytest
 import pytest_asyncio
 
 from schemas.events import CAEP, SSF
+from streams.bus import Publisher
 from tests.support.receiving import POLL, PUSH, RECEIVER, Sink, Stage, clients, stage
+from workers.signals.transmitter.queue import OutgoingQueue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "Bearer a-credential-that-only-its-receiver-and-signals-know"
@@ -116,6 +118,20 @@ async def test_a_queue_survives_the_worker(ssf: Stage, sink: Sink) -> None:
     assert list((await ssf.poll(polled, ack=held[:2], maxEvents=5)).json()["sets"]) == held[2:]
     for one in (stream, polled):
         await ssf.delete(one)
+
+
+async def test_what_waits_is_counted(ssf: Stage) -> None:
+    """What the limit of a queue is measured with: a stream that is polled has a consumer for this alone."""
+    stream = await ssf.create({"method": POLL}, events_requested=[f"{CAEP}session-revoked"])
+    nc = await ssf.server.worker("signals")
+    queue = OutgoingQueue(nc, Publisher(nc))
+    assert await queue.size(stream["stream_id"]) == 0
+    sent = [await emit(ssf, stream, f"{n}") for n in range(3)]
+    assert await queue.size(stream["stream_id"]) == 3
+    await ssf.poll(stream, ack=sent[:2], maxEvents=0)
+    assert await queue.size(stream["stream_id"]) == 1
+    await ssf.delete(stream)
+    await nc.close()
 
 
 async def test_a_receiver_is_told_before_we_stop(ssf: Stage, sink: Sink) -> None:

@@ -16,12 +16,15 @@ from workers.common.clock import Clock
 from workers.common.recorder import RecordUnavailable
 from workers.signals.recording import Recording
 from workers.signals.transmitter.configuration import Transmitter
-from workers.signals.transmitter.ports import Authorizer, Fetches, Queue, Signs, Streams, Unavailable
+from workers.signals.transmitter.manage import set_status
+from workers.signals.transmitter.ports import Authorizer, Conflict, Fetches, Queue, Signs, Streams, Unavailable
 from workers.signals.transmitter.push import Delivered, GivenUp, Retry, Verdict, judge, send
 from workers.signals.transmitter.sealing import SealBroken, Sealer
 from workers.signals.transmitter.sets import Happening, queued, stream_updated
 from workers.signals.transmitter.wanted import goes_to
 
+MOST_WAITING = 10_000  # SETs of one stream
+COUNT_EVERY = 64
 logger = structlog.get_logger()
 
 
@@ -41,8 +44,11 @@ class Outbox:
         recording: Recording,
         clock: Clock,
         root: str,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         """`root`: the trust domain's SPIFFE ID, the place of people."""
+        self._most_waiting = most_waiting
+        self._since_counted: dict[str, int] = {}
         self._transmitter = transmitter
         self._streams = streams
         self._queue = queue
@@ -74,10 +80,37 @@ class Outbox:
         )
 
     async def put(self, happening: Happening, stream: EventStream, *, notice: bool = False) -> Queued:
-        """On this stream.  Raises Unavailable."""
+        """On this stream, unless nobody has fetched from it for so long that we stop it.  Raises Unavailable."""
         made = queued(happening, stream, self._transmitter.issuer, self._signs, self._clock.now())
-        await self._queue.put(made, notice=notice)
+        if not notice and await self._full(stream.stream_id):
+            await self._stop(stream.stream_id)
+        else:
+            await self._queue.put(made, notice=notice)
         return made
+
+    async def _full(self, stream_id: str) -> bool:
+        """Counted once in a while: one receiver that never comes must not fill what all queues share."""
+        since = self._since_counted.get(stream_id, COUNT_EVERY)
+        if since < COUNT_EVERY:
+            self._since_counted[stream_id] = since + 1
+            return False
+        full = await self._queue.size(stream_id) >= self._most_waiting
+        self._since_counted[stream_id] = COUNT_EVERY if full else 1
+        return full
+
+    async def _stop(self, stream_id: str) -> None:
+        """Disabled by us, and told so (SSF 1.0 sections 8.1.2 and 8.1.5); what waited is dropped, as of every disabled stream."""
+        held = await self._streams.read(stream_id)
+        if held.stream is None or held.stream.status == "disabled":
+            return
+        stopped = set_status(held.stream, "disabled", f"more than {self._most_waiting} events wait for their receiver")
+        await self.announce(stopped, "disabled", f"full\0{stream_id}\0{held.revision}")
+        try:
+            await self._streams.write(stream_id, stopped, held.revision, by="signals", reason="its queue is full")
+        except Conflict:
+            return  # somebody is changing it: the next event comes here again
+        await self._queue.drop(stream_id)
+        self._since_counted.pop(stream_id, None)
 
     async def announce(self, stream: EventStream, status: StreamStatus, cause: str) -> None:
         """That we are about to stop, before we do (SSF 1.0 section 8.1.5), or that we go on.  Raises Unavailable.

@@ -91,6 +91,10 @@ class Queue(Protocol):
         """What was waiting under that jti, if it was."""
         ...
 
+    async def size(self, stream_id: str) -> int:
+        """How many wait."""
+        ...
+
     async def drop(self, stream_id: str) -> None:
         """All that waits, but not its dead letters."""
         ...

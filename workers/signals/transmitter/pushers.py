@@ -11,7 +11,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NATSError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
 from schemas.ssf import Queued
@@ -20,9 +19,8 @@ from streams.bus import Malformed, parse
 from workers.common import log
 from workers.signals.transmitter.ports import Unavailable
 from workers.signals.transmitter.push import Delivered, GivenUp, Retry, Verdict
+from workers.signals.transmitter.queue import STREAM, consumer_config, consumer_of
 
-STREAM = "OUTGOING"
-ACK_WAIT_S = 20  # above what one attempt may take
 FETCH_S = 20.0
 PAUSE_S = 1.0
 ACK_S = 2.0
@@ -84,7 +82,7 @@ class Pushers:
 
     async def _serve(self, stream_id: str) -> None:
         js = self._nc.jetstream()
-        await js.add_consumer(STREAM, config=_config(stream_id))
+        await js.add_consumer(STREAM, config=consumer_config(stream_id))
         subscription = await _bound(js, stream_id)
         try:
             while self._wanted(stream_id):
@@ -116,25 +114,6 @@ class Pushers:
                 await msg.nak(delay=verdict.delay_s)
 
 
-def consumer_of(stream_id: str) -> str:
-    """Its name."""
-    return f"push-{stream_id}"
-
-
 async def _bound(js: JetStreamContext, stream_id: str) -> JetStreamContext.PullSubscription:
     inbox = f"{subjects.worker_inbox('signals')}.".encode()
     return await js.pull_subscribe_bind(consumer=consumer_of(stream_id), stream=STREAM, inbox_prefix=inbox)
-
-
-def _config(stream_id: str) -> ConsumerConfig:
-    """One SET in flight, whatever the number of copies of this worker: a receiver gets them in order."""
-    return ConsumerConfig(
-        name=consumer_of(stream_id),
-        durable_name=consumer_of(stream_id),
-        deliver_policy=DeliverPolicy.ALL,
-        ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT_S,
-        max_deliver=-1,
-        max_ack_pending=1,
-        filter_subject=f"{subjects.OUTGOING.at(stream_id)}.>",
-    )

@@ -13,6 +13,8 @@ from typing import TypeVar
 
 from nats.aio.client import Client
 from nats.errors import Error as NATSError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
 from schemas.base import Wire
 from schemas.ssf import DEAD, QUEUED, Dead, Queued
@@ -23,6 +25,7 @@ from workers.signals.recording import SOURCE
 from workers.signals.transmitter.ports import Unavailable, Waiting
 
 STREAM = "OUTGOING"
+ACK_WAIT_S = 20  # above what one attempt to push may take
 DEADLINE_S = 4.0
 PURGE_S = 2.0
 DataT = TypeVar("DataT", bound=Wire)
@@ -80,6 +83,18 @@ class OutgoingQueue:
         """Everything of a stream that is gone."""
         await self._purge(f"{subjects.OUTGOING.at(stream_id)}.>")
         await self._purge(f"{subjects.DEAD.at(stream_id)}.>")
+
+    async def size(self, stream_id: str) -> int:
+        """How many wait, as the stream's consumer counts them."""
+        js = self._nc.jetstream()
+        try:
+            try:
+                found = await js.consumer_info(STREAM, consumer_of(stream_id))
+            except NotFoundError:
+                found = await js.add_consumer(STREAM, config=consumer_config(stream_id))
+        except NATSError as error:
+            raise Unavailable(type(error).__name__) from None
+        return (found.num_pending or 0) + (found.num_ack_pending or 0)
 
     async def bury(self, dead: Dead) -> None:
         """Once per jti."""
@@ -143,3 +158,22 @@ def _read(model: type[DataT], body: bytes) -> DataT | None:
         return parse(model, body).data
     except Malformed:
         return None
+
+
+def consumer_of(stream_id: str) -> str:
+    """Its name."""
+    return f"push-{stream_id}"
+
+
+def consumer_config(stream_id: str) -> ConsumerConfig:
+    """One SET in flight, whatever the number of copies of this worker: a receiver gets them in order."""
+    return ConsumerConfig(
+        name=consumer_of(stream_id),
+        durable_name=consumer_of(stream_id),
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_deliver=-1,
+        max_ack_pending=1,
+        filter_subject=f"{subjects.OUTGOING.at(stream_id)}.>",
+    )
