@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any
 
 import nats.errors
 from nats.aio.client import Client
@@ -30,8 +28,6 @@ FIRST_TRY_S = 1.5  # then another broker gets the same requests: one request has
 TOGETHER = 16  # more would have the broker wait for the gateway, and the gateway for the broker
 TOGETHER_BYTES = 65_536  # a quarter of the server's max_payload
 
-Spawn = Callable[[Coroutine[Any, Any, None]], object]
-
 
 @dataclass(slots=True)
 class _Asking:
@@ -48,9 +44,8 @@ class BusBroker:
     Requests that become ready in one turn of the loop share a message; nothing waits for company.
     """
 
-    def __init__(self, nc: Client, spawn: Spawn) -> None:
+    def __init__(self, nc: Client) -> None:
         self._nc = nc
-        self._spawn = spawn
         self._ready: list[_Asking] = []
         self._ready_bytes = 0
 
@@ -58,36 +53,32 @@ class BusBroker:
         """See ports.Broker.  Asked at most twice, so that a slow broker is not made slower."""
         loop = asyncio.get_running_loop()
         asking = _Asking(request_json(mint), loop.time() + timeout_s, loop.create_future())
-        if alone:
-            self._send([asking])
-        else:
-            self._add(asking, loop)
+        if together := [asking] if alone else await self._company(asking):
+            await self._settle(together)
         return await asking.answer
 
-    def _add(self, asking: _Asking, loop: asyncio.AbstractEventLoop) -> None:
-        if not self._ready:
-            loop.call_soon(self._send_ready)
+    async def _company(self, asking: _Asking) -> list[_Asking]:
+        """The requests whose message this one is to send: the first of a turn sends what the turn brings, whoever fills it sends it now."""
         self._ready.append(asking)
         self._ready_bytes += len(asking.request)
-        if len(self._ready) >= TOGETHER or self._ready_bytes >= TOGETHER_BYTES:
-            self._send_ready()
-
-    def _send_ready(self) -> None:
+        if len(self._ready) < TOGETHER and self._ready_bytes < TOGETHER_BYTES:
+            if len(self._ready) > 1:
+                return []
+            await asyncio.sleep(0)
         ready, self._ready, self._ready_bytes = self._ready, [], 0
-        if ready:
-            self._send(ready)
-
-    def _send(self, together: list[_Asking]) -> None:
-        self._spawn(self._settle(together))
+        return ready
 
     async def _settle(self, together: list[_Asking]) -> None:
         waiting = [asking.answer for asking in together]
         try:
             answers = await self._ask(together)
-        except (nats.errors.Error, TimeoutError, Malformed) as error:
+        except BaseException as error:  # the others must not wait for one that was cancelled, either
             for answer in waiting:
                 if not answer.done():  # else given up
                     answer.set_exception(BrokerUnavailable(type(error).__name__))
+                    answer.exception()  # perhaps nobody asks any more
+            if not isinstance(error, nats.errors.Error | TimeoutError | Malformed):
+                raise
             return
         for answer, answered in zip(waiting, answers, strict=True):
             if not answer.done():

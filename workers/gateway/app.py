@@ -35,7 +35,7 @@ def build(settings: Settings) -> FastStream:
             views=WorkerViews(runtime),
             stepping=stepping,
             verifier=Verifier(runtime.facts.table, runtime.revocations.view, settings),
-            broker=BusBroker(runtime.nc, runtime.handle),
+            broker=BusBroker(runtime.nc),
             record=recorder,
             clock=runtime.clock,
             settings=settings,

@@ -47,7 +47,7 @@ async def mint() -> MintRequest:
 
 
 def asking(bus: Bus, mint: MintRequest, times: int, **options: Any) -> list[Any]:
-    broker = BusBroker(bus, asyncio.ensure_future)  # type: ignore[arg-type]
+    broker = BusBroker(bus)  # type: ignore[arg-type]
     return [asyncio.ensure_future(broker.mint(mint, **{"timeout_s": 4.0, "alone": False, **options})) for _ in range(times)]
 
 
@@ -67,7 +67,7 @@ async def test_a_message_stays_below_the_servers_limit(mint: MintRequest) -> Non
 
 async def test_each_gets_its_own_answer(mint: MintRequest) -> None:
     bus = Bus(lambda requests: [MintAnswer(refused=DenyReason.INTERNAL, needs=one.explanation) for one in requests])
-    broker = BusBroker(bus, asyncio.ensure_future)  # type: ignore[arg-type]
+    broker = BusBroker(bus)  # type: ignore[arg-type]
     mints = [mint.model_copy(update={"explanation": f"e{n}"}) for n in range(5)]
     answers = await asyncio.gather(*(broker.mint(one, timeout_s=4.0, alone=False) for one in mints))
     assert [answer.needs for answer in answers] == ["e0", "e1", "e2", "e3", "e4"]
@@ -86,7 +86,7 @@ async def test_nobody_waits_for_what_takes_time(mint: MintRequest) -> None:
         return [REFUSED] * len(requests)
 
     bus = Bus(answer)
-    broker = BusBroker(bus, asyncio.ensure_future)  # type: ignore[arg-type]
+    broker = BusBroker(bus)  # type: ignore[arg-type]
     waiting = asyncio.ensure_future(broker.mint(mint.model_copy(update={"explanation": "slow"}), timeout_s=4.0, alone=True))
     await asyncio.gather(*(broker.mint(mint, timeout_s=4.0, alone=False) for _ in range(3)))
     assert not waiting.done()
@@ -111,3 +111,21 @@ async def test_an_answer_that_is_none_is_an_unavailable_broker_for_all_of_them(m
     asked = asking(Bus(lambda _: answers), mint, 2)
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * 2
+
+
+async def test_a_call_that_is_given_up_takes_nobody_with_it(mint: MintRequest) -> None:
+    """INVARIANT: who sends a message for others too, and is cancelled, leaves them an answer at once (promise 7).
+
+    Broken by futures that only the sender's task settles.
+    """
+    silent = asyncio.Event()
+    first, *others = asking(Bus(lambda _: _after(silent)), mint, 3)
+    await asyncio.sleep(0.01)
+    first.cancel()
+    outcomes = await asyncio.wait_for(asyncio.gather(*others, return_exceptions=True), 1)
+    assert [type(outcome) for outcome in outcomes] == [BrokerUnavailable] * 2
+
+
+async def _after(event: asyncio.Event) -> list[MintAnswer]:
+    await event.wait()
+    return []
