@@ -209,7 +209,7 @@ _EDGE = Permissions(
 _EGRESS_NAME = "*.{egress}"  # an instance of it, then the egress's SPIFFE ID as a subject: each copy is a point of its own
 _EGRESS = Permissions(
     publish=(
-        *(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.RELEASE)),
+        *(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.VERDICT, s.RELEASE)),
         DIRECT_GET_REVOCATIONS,
     ),
     subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.PUSH_DRILL.filter, s.EGRESS_HEALTH.filter, f"{s.worker_inbox('egress')}.>"),
@@ -302,6 +302,7 @@ CREDENTIALS: dict[str, Credential] = {
         Credential("admission-auth", "AUTH", _CALLOUT),
         Credential("admission-sys", "SYS", _CUTTER),
         Credential("edge", "EDGE", _EDGE),
+        Credential("egress", "EGRESS", _EGRESS),
     )
 }
 
@@ -351,8 +352,7 @@ LIMITS: dict[str, Limits] = {
 
 EXPORTS: tuple[Export, ...] = (
     *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE, s.APPROVAL)),
-    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT)),
-    Export(s.NOTICE.filter, "service", ("POINTS",)),
+    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.VERDICT)),
     Export(s.RELEASE.filter, "service", ("EGRESS",)),
     Export(s.EGRESS_HEALTH.filter, "service", ("EDGE",), by="EGRESS", response="Stream"),
     Export("weft.command.>", "service", ("OPERATORS",)),

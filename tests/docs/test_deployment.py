@@ -26,6 +26,7 @@ HELD = {
     "revocation": {"keys/revocation.pem", "keys/status.pem"},
     "admission": {"keys/accounts"},
     "edge": {"tls/edge"},
+    "egress": {"tls/egress"},
     "audit": {"audit"},
 }
 
@@ -60,8 +61,8 @@ def test_a_worker_runs_with_nothing_to_spare(worker):
     assert "/tmp/alive" in service["healthcheck"]["test"][-1]
 
 
-def test_only_the_edge_is_reached_from_outside():
-    assert [name for name, service in SERVICES.items() if "ports" in service] == ["edge"]
+def test_only_edge_and_egress_are_reached_from_outside():
+    assert [name for name, service in SERVICES.items() if "ports" in service] == ["edge", "egress"]
 
 
 def test_everything_that_is_mounted_is_made_by_init(tmp_path):

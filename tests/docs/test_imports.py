@@ -23,7 +23,7 @@ PLACES = {
     "workers": ROOT / "workers",
     "weft": ROOT / "sdk/src/weft",
 }
-WORKERS = {"admission", "registry", "gateway", "broker", "signals", "revocation", "audit", "edge"}
+WORKERS = {"admission", "registry", "gateway", "broker", "signals", "revocation", "audit", "edge", "egress"}
 # Who starts, drives or shows the workers knows them by name; `common` is what they share.
 OUTSIDE = {"common", "supervisor", "cli", "demo", "issuer"}
 

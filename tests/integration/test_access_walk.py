@@ -182,6 +182,10 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.health.gateway",
         "weft.egress.health",
     ),
+    "egress": (
+        *(f"weft.{family}.i3.88mph~com.weft.egress" for family in ("attach", "claim", "use", "ack", "notice", "verdict", "release")),
+        "$JS.API.DIRECT.GET.REVOCATIONS",
+    ),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}", "weft.approval.{me}"),
     "point": (
         *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "verdict", "notice", "set")),
@@ -231,6 +235,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "admission-auth": ("$SYS.REQ.USER.AUTH",),
     "admission-sys": ("$SYS.ACCOUNT.<AGENTS>.CONNECT", "$SYS.ACCOUNT.<POINTS>.DISCONNECT", "$SYS.ACCOUNT.<OPERATORS>.CONNECT"),
     "edge": ("weft.edge.fetch",),
+    "egress": ("weft.push.revocation.>", "weft.push.tool.>", "weft.push.drill.>", "weft.egress.health"),
     "agent": (),
     "point": ("weft.push.revocation.>", "weft.push.tool.>", "weft.push.drill.>"),
     "operator": ("weft.push.revocation.>",),
@@ -244,6 +249,9 @@ NOBODY_PUBLISHES = (
     *(
         "weft.command.registry.apply.other",
         "weft.command.registry.approve.other",
+        "weft.release.i2.88mph~com.tools.t",
+        "weft.attach.88mph~com.weft.egress",
+        "weft.use.i3.88mph~com.weft.egress.x",
         "weft.invoke",
         "weft.revocation.other",
         "weft.push.fact.x",
@@ -253,7 +261,7 @@ NOBODY_PUBLISHES = (
         "weft.x",
     ),
     *("weft.record.x", "weft.record.other.x", "weft.fact.other.x", "_INBOX.x", f"_INBOX.{AGENT}.x", f"_INBOX.{POINT}.x", "_R_.x"),
-    *(f"_INBOX_{worker}.x" for worker in ("topology", *WORKERS, "edge", "admission-sys")),
+    *(f"_INBOX_{worker}.x" for worker in ("topology", *WORKERS, "edge", "egress", "admission-sys")),
     *(
         "$KV.x.y",
         "$O.x",

@@ -13,7 +13,9 @@ import pytest
 from config.settings import Settings
 from schemas.facts import Key
 from streams.access import CREDENTIALS
+from streams.subjects import EGRESS_HEALTH
 from tests.support.workers import running
+from workers.common.health import answer_health
 from workers.common.runtime import Runtime
 from workers.edge import app as edge
 from workers.edge.readiness import EXPECTED, SHARED_S
@@ -24,7 +26,14 @@ from workers.supervisor.waiting import free_port
 
 def plain(worker):
     """A worker that does nothing but be well: its health is the real one."""
-    return lambda settings: Runtime(worker, settings, canary=worker == "broker").app()
+
+    def build(settings):
+        runtime = Runtime(worker, settings, canary=worker == "broker", answers_health=worker != "egress")
+        if worker == "egress":  # of another account, asked elsewhere
+            answer_health(runtime, EGRESS_HEALTH.at())
+        return runtime.app()
+
+    return build
 
 
 def placed(fabric_server, **changes) -> Settings:

@@ -18,6 +18,7 @@ def add(commands: Commands) -> None:
     up = command(commands, "up", "Start a whole fabric on this machine: server, workers, development trust domain.", run_up)
     up.add_argument("--port", type=int, default=4222, help="of the embedded nats-server; 0 for any")
     up.add_argument("--edge-port", type=int, default=8443, help="of health, readiness and JWKS; 0 for any")
+    up.add_argument("--egress-port", type=int, default=None, help="of the egress; 0 for any (8444)")
     up.add_argument("--trust-domain", default=None, help="for a new folder (88mph.com)")
     up.add_argument("--processes", action="store_true", help="each worker in a process of its own")
     up.add_argument("--count", type=int, default=1, choices=range(1, 9), metavar="N", help="copies of every worker")
@@ -51,12 +52,13 @@ async def run_up(args: argparse.Namespace, out: Output) -> int:
     from workers.supervisor.up import Options, Trouble, up
 
     def ready(found: dict[str, str]) -> None:
-        out.value({"ready": found}, f"weft is up: {found['servers']}  dir {found['dir']}  edge {found['edge']}")
+        out.value({"ready": found}, f"weft is up: {found['servers']}  dir {found['dir']}  edge {found['edge']}  egress {found['egress']}")
 
     options = Options(
         state=args.dir,
         port=args.port,
         edge_port=args.edge_port,
+        egress_port=args.egress_port,
         trust_domain=args.trust_domain,
         processes=args.processes,
         copies=args.count,

@@ -59,15 +59,20 @@ class Canary:
         return True
 
 
-def answer_health(runtime: Runtime) -> None:
-    """Declare the subscriber.  A malformed question is answered like a plain one: there is nothing in it to refuse."""
+def answer_health(runtime: Runtime, subject: str | None = None) -> None:
+    """Declare the subscriber, on `weft.health.<worker>` unless told otherwise.
+
+    A malformed question is answered like a plain one: there is nothing in it to refuse.
+    """
 
     async def on_health(msg: Any) -> None:
         if msg.reply:
             runtime.handle(_answer(runtime, msg), name="health")
 
     on_health.__annotations__["msg"] = CloudEvent[health.Asked]  # for AsyncAPI
-    runtime.broker.subscriber(HEALTH.at(runtime.worker), decoder=as_received, no_reply=True, title=f"{runtime.worker}_health")(on_health)
+    runtime.broker.subscriber(subject or HEALTH.at(runtime.worker), decoder=as_received, no_reply=True, title=f"{runtime.worker}_health")(
+        on_health
+    )
 
 
 async def _answer(runtime: Runtime, msg: Msg) -> None:

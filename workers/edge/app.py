@@ -10,6 +10,7 @@ from schemas.ssf import well_known_path
 from streams.subjects import FETCH
 from workers.common import log
 from workers.common.described import describe
+from workers.common.httpserver import HTTPServer, Listening
 from workers.common.outbound import Outbound, Rules
 from workers.common.runtime import Runtime
 from workers.edge import fetch
@@ -17,9 +18,8 @@ from workers.edge.bus import Bus
 from workers.edge.faces import jwks, oauth, receive, ssf, status, statuslists
 from workers.edge.http import application
 from workers.edge.keys import Keys
-from workers.edge.mtls import ClientCertificates
+from workers.edge.mtls import ClientCertificates, TLSProtocol
 from workers.edge.readiness import Readiness
-from workers.edge.serving import HTTPServer
 
 
 def build(settings: Settings) -> FastStream:
@@ -43,7 +43,9 @@ def build(settings: Settings) -> FastStream:
             *oauth.routes(oauth_face(bus, settings, certificates)),
         ]
         bodies = {**ssf.BODIES, **receive.BODIES, **oauth.BODIES}
-        server = HTTPServer(application(routes, bodies), settings, lambda: runtime.fail("http_ended"), certificates)
+        place = Listening(settings.edge_host, settings.edge_port, settings.edge_cert, settings.edge_key)
+        options = {"http": TLSProtocol, "ssl_context_factory": None if certificates is None else certificates.context}
+        server = HTTPServer(application(routes, bodies), place, lambda: runtime.fail("http_ended"), options)
         serving.append(server)
         if certificates is not None:
             runtime.spawn(certificates.follow(lambda: bus.keys("clients")), name="client_certificates")

@@ -15,7 +15,7 @@ from schemas.base import Wire
 from schemas.health import Asked, Health
 from schemas.points import Failure
 from streams.bus import HEADERS, Malformed, event, parse
-from streams.subjects import EDGE_KEYS, HEALTH, OAUTH
+from streams.subjects import EDGE_KEYS, EGRESS_HEALTH, HEALTH, OAUTH
 from workers.common.asking import Unanswered, ask
 from workers.edge.keys import KeysUnavailable
 
@@ -55,7 +55,9 @@ class Bus:
                 subscription = await self._nc.subscribe(inbox, cb=on_answer)
                 try:
                     for worker in tuple(missing):
-                        await self._nc.publish(HEALTH.at(worker), question, reply=inbox, headers=HEADERS)
+                        await self._nc.publish(
+                            EGRESS_HEALTH.at() if worker == "egress" else HEALTH.at(worker), question, reply=inbox, headers=HEADERS
+                        )
                     await enough.wait()
                 finally:
                     await subscription.unsubscribe()

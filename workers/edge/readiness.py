@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from schemas.health import Health
 
-EXPECTED = ("admission", "registry", "gateway", "broker", "signals", "revocation", "audit")
+EXPECTED = ("admission", "registry", "gateway", "broker", "signals", "revocation", "audit", "egress")
 SHARED_S = 1.0
 DEADLINE_S = 3.0  # the canary is given 2
 

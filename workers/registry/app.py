@@ -43,7 +43,14 @@ class Service:
         self._clock = runtime.clock
         self._table = runtime.facts.table
         self.recorder = Recorder(runtime.publisher)
-        fabric = Fabric(settings.trust_domain, frozenset(settings.environment), settings.mode)
+        fabric = Fabric(
+            settings.trust_domain,
+            frozenset(settings.environment),
+            settings.mode,
+            egress_id=settings.egress_id,
+            egress_url=settings.egress,
+            outbound_private=settings.outbound_private,
+        )
         self._registry = Registry(runtime.facts, runtime.publisher, lambda subject: directget.last(nc, "FACTS", subject), fabric)
         self.approvals = Approvals(self._table, FactWriter(runtime.publisher, worker="registry"), self.recorder, runtime.clock)
         self.announcer = Announcer(self._table, nc.publish)

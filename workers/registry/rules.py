@@ -27,6 +27,9 @@ class Fabric:
     trust_domain: str
     environment: frozenset[str]  # the names that constraints may speak of
     mode: Literal["development", "production"]
+    egress_id: str = ""
+    egress_url: str = ""
+    outbound_private: tuple[str, ...] = ()
 
 
 def invalid(change: Change, text: str, reason: DenyReason = DenyReason.INVALID_CHANGE) -> Problem:

@@ -10,12 +10,14 @@ from schemas.facts import Agent, Kind, Namespace, Person
 from schemas.reasons import DenyReason
 from workers.common.decision.patterns import covers
 from workers.common.roles import holds
+from workers.registry import rules_egress
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, check_environment, check_patterns, invalid
 
 
 def agent(change: Change, body: Agent, prospect: Prospect, fabric: Fabric) -> Problems:
     """Under a namespace, with a charter that says something and stays within the bounds above it."""
+    yield from rules_egress.agent(change, body, fabric)
     charter = body.charter
     for what, patterns in (("purposes", charter.purposes), ("tools", charter.tools), ("actions", charter.actions)):
         yield from check_patterns(change, f"charter.{what}", patterns)

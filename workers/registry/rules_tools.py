@@ -6,7 +6,7 @@ import re
 
 from schemas.commands import Change
 from schemas.facts import Kind, Relation, Tool
-from workers.registry import rules_servers
+from workers.registry import rules_egress, rules_servers
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_environment, check_patterns, invalid
 from workers.registry.rules_identity import check_unrelated
@@ -37,6 +37,7 @@ def tool(change: Change, body: Tool, prospect: Prospect, fabric: Fabric) -> Prob
     yield from check_environment(change, body.environment, fabric)
     yield from _unguarded(change, body)
     yield from rules_servers.obtained(change, body, prospect)
+    yield from rules_egress.tool(change, body, prospect, fabric)
     yield from _evidence(change, body, prospect)
 
 

@@ -17,6 +17,7 @@ from streams.serverconf import Cluster, Node, TLSFiles, render
 from workers.supervisor.certificates import Authority, Place
 from workers.supervisor.files import create_files
 
+EGRESS_PORT = 8444
 CLIENT_PORT, ROUTE_PORT, MONITOR_PORT = 4222, 6222, 8222
 IN_TLS, IN_STORE = Path("/tls"), Path("/data")  # where a server's container has them
 STATE = Path("/var/lib/weft")  # where a worker's container has its folder
@@ -34,6 +35,10 @@ def create_cluster(state: Path, nodes: Sequence[str], edge_host: str, changes: M
         "edge_host": "0.0.0.0",  # noqa: S104 - inside a container; TLS is required there
         "edge_cert": str(STATE / "tls" / "edge" / "cert.pem"),
         "edge_key": str(STATE / "tls" / "edge" / "key.pem"),
+        "egress_host": "0.0.0.0",  # noqa: S104 - the same
+        "egress_cert": str(STATE / "tls" / "egress" / "cert.pem"),
+        "egress_key": str(STATE / "tls" / "egress" / "key.pem"),
+        "egress_url": f"https://{edge_host}:{EGRESS_PORT}",
     }
     settings = create_files(state, {**defaults, **changes})
     create_certificates(settings.state / "tls", nodes, edge_host)
@@ -62,7 +67,8 @@ def create_certificates(folder: Path, nodes: Sequence[str], edge_host: str) -> N
         return
     private_folder(folder)
     authority = Authority("weft")
-    for holder, hosts in (*((node, (node, "localhost")) for node in nodes), ("edge", (edge_host, "edge"))):
+    faces = (("edge", (edge_host, "edge")), ("egress", (edge_host, "egress")))
+    for holder, hosts in (*((node, (node, "localhost")) for node in nodes), *faces):
         place = Place(private_folder(folder / holder) / "cert.pem", folder / holder / "key.pem")
         authority.issue(place, tuple(dict.fromkeys(hosts)))
         (folder / holder / "ca.pem").write_bytes(authority.pem)

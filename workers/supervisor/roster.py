@@ -11,7 +11,7 @@ from faststream import FastStream
 from config.settings import Settings
 
 # In the order they stop, reversed: who faces the outside goes first, who takes things back goes last.
-WORKERS = ("revocation", "registry", "signals", "audit", "broker", "gateway", "admission", "edge")
+WORKERS = ("revocation", "registry", "signals", "audit", "broker", "gateway", "admission", "egress", "edge")
 
 ISSUER = "issuer"  # the development trust domain's; in production SPIRE stands here
 

@@ -29,6 +29,7 @@ from workers.supervisor.waiting import first_of, free_port, stop_signals
 
 READY_S = 45.0  # beside loading the views
 BOOTSTRAP_DEADLINE_S = 30.0
+EGRESS_PORT = 8444
 logger = structlog.get_logger()
 
 Ready = Callable[[dict[str, str]], None]
@@ -41,6 +42,7 @@ class Options:
     state: Path
     port: int = 4222
     edge_port: int = 8443
+    egress_port: int | None = None  # none: 8444, or any where the edge has any
     trust_domain: str | None = None
     processes: bool = False
     copies: int = 1
@@ -77,7 +79,8 @@ async def _up(options: Options, on_ready: Ready) -> None:
 
 def prepare(options: Options, servers: int = 1) -> Settings:
     """The folder, with what the command line says in `fabric.json`."""
-    changes: dict[str, object] = {"edge_port": options.edge_port or free_port()}
+    egress_port = options.egress_port if options.egress_port is not None else EGRESS_PORT if options.edge_port else 0
+    changes: dict[str, object] = {"edge_port": options.edge_port or free_port(), "egress_port": egress_port or free_port()}
     if options.trust_domain is not None:
         changes["trust_domain"] = options.trust_domain
     if servers > 1:
@@ -93,7 +96,9 @@ async def run_workers(settings: Settings, options: Options, stopping: asyncio.Ev
         await all_ready(keepers, stopping, READY_S + settings.load_deadline_s)
         if not stopping.is_set():
             logger.info(log.FABRIC_STARTED, workers=len(keepers))
-            on_ready({"servers": ",".join(settings.servers), "dir": str(settings.state), "edge": edge_url(settings)})
+            on_ready(
+                {"servers": ",".join(settings.servers), "dir": str(settings.state), "edge": edge_url(settings), "egress": settings.egress}
+            )
             await stopping.wait()
     finally:
         for kept in reversed(keepers):

@@ -68,8 +68,9 @@ class GuardMiddleware:
     `mount` is the part of the path that belongs to the tool's registered endpoint; the token is bound to what follows.
     """
 
-    def __init__(self, app: App, guard: Guard, *, routes: Routes, mount: str = "") -> None:
+    def __init__(self, app: App, guard: Guard, *, routes: Routes, mount: str = "", max_body_bytes: int = MAX_BODY_BYTES) -> None:
         self._app = app
+        self._max_body_bytes = max_body_bytes
         self._guard = guard
         self._mount = mount.rstrip("/")
         self._exact = {route: served for route, served in routes.items() if not route[1].endswith("*")}
@@ -89,7 +90,7 @@ class GuardMiddleware:
         if served is None:
             return await answer(send, 404, "not_found")
         try:
-            body = await read_body(receive)
+            body = await read_body(receive, self._max_body_bytes)
             shown = _shown(scope["headers"])
             verified = await self._guard.check(shown.token, self._asked(scope, served, body, shown))
         except BodyRefused as refused:
@@ -207,7 +208,7 @@ def _challenge(reason: GuardReason, headers: Iterable[Header]) -> tuple[Header, 
     return ()
 
 
-async def read_body(receive: Receive) -> bytes:
+async def read_body(receive: Receive, max_bytes: int = MAX_BODY_BYTES) -> bytes:
     """The whole body; raises BodyRefused for one that is too large, too slow, or ends early."""
     parts: list[bytes] = []
     size = 0
@@ -220,7 +221,7 @@ async def read_body(receive: Receive) -> bytes:
                 part = message.get("body", b"")
                 parts.append(part)
                 size += len(part)
-                if size > MAX_BODY_BYTES:
+                if size > max_bytes:
                     raise BodyRefused(413)
                 if not message.get("more_body", False):
                     return b"".join(parts)

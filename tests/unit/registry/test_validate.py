@@ -24,7 +24,13 @@ from workers.registry.validate import validate
 
 TABLE = yaml.safe_load(Path(__file__).with_name("cases.yaml").read_text())
 FACTS = {**TABLE["base"], **TABLE["more"]}
-FABRIC = Fabric("88mph.com", frozenset({"environment", "region"}), "development")
+FABRIC = Fabric(
+    "88mph.com",
+    frozenset({"environment", "region"}),
+    "development",
+    egress_id="spiffe://88mph.com/weft/egress",
+    egress_url="https://egress.88mph.com:8444",
+)
 
 
 def put(made: FactBody) -> Change:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
-
-from config.settings import Settings
-from workers.edge.mtls import ClientCertificates, TLSProtocol
 
 CONNECTIONS = 256
 HEADER_BYTES = 16_384
@@ -28,7 +29,7 @@ class _Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket that the copies of the edge on this machine share (SO_REUSEPORT).  Raises OSError."""
+    """A listening socket that the copies of a worker on this machine share (SO_REUSEPORT).  Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -43,13 +44,24 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where; with a certificate for what is not loopback."""
+
+    host: str
+    port: int
+    cert: Path | None = None
+    key: Path | None = None
+
+
 class HTTPServer:
     """Listens from the moment it is made.  `on_end` is called where uvicorn ends by itself: the worker is no use without it."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, on_end: Callable[[], None], certificates: ClientCertificates | None = None
+        self, app: ASGIApp, place: Listening, on_end: Callable[[], None], options: Mapping[str, Any] = MappingProxyType({})
     ) -> None:
-        self._socket = listen(settings.edge_host, settings.edge_port)
+        """`options` go to uvicorn besides ours."""
+        self._socket = listen(place.host, place.port)
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -59,13 +71,12 @@ class HTTPServer:
                 server_header=False,
                 limit_concurrency=CONNECTIONS,
                 h11_max_incomplete_event_size=HEADER_BYTES,
-                http=TLSProtocol,
                 ws="none",
                 timeout_keep_alive=IDLE_S,
                 timeout_graceful_shutdown=STOP_S,
-                ssl_certfile=settings.edge_cert,
-                ssl_keyfile=settings.edge_key,
-                ssl_context_factory=None if certificates is None else certificates.context,
+                ssl_certfile=place.cert,
+                ssl_keyfile=place.key,
+                **{"http": "h11", **options},
             )
         )
         self._on_end = on_end
