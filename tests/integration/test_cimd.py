@@ -17,9 +17,9 @@ from weft.nkey import KeyPair
 from schemas.commands import Change
 from schemas.facts import Client, Grant, Person
 from streams.facts_keys import key_of
-from tests.integration.test_oauth import Clients
 from tests.support.identities import Signer
 from tests.support.invoking import Invoking
+from tests.support.oauth_fabric import Clients
 from workers.common.operator_client import OperatorClient, Refused
 from workers.supervisor.certificates import Authority, Place
 from workers.supervisor.waiting import free_port

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.test_oauth import Clients
 from tests.support.certificates import Leaf
 from tests.support.facts import body as fact_body
 from tests.support.invoking import Invoking
 from tests.support.oauth import FRONT, client, payload
+from tests.support.oauth_fabric import Clients
 from workers.broker.oauth.certificates import x5t_of
 from workers.edge.mtls import REFRESH_S
 from workers.supervisor.certificates import Authority, Place

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -16,33 +14,9 @@ from streams.subjects import OAUTH
 from tests.support import world as small
 from tests.support.facts import body as fact_body
 from tests.support.invoking import Invoking
-from tests.support.oauth import OAuthWorld, client, payload
-from workers.common.clock import SystemClock
+from tests.support.oauth import client, payload
+from tests.support.oauth_fabric import fabric
 from workers.supervisor.waiting import free_port
-
-WORKERS = ("registry", "revocation", "broker", "edge")
-
-
-class Clients(OAuthWorld):
-    """The clients of the small world, as they speak to a real edge."""
-
-    def __init__(self, issuer: str) -> None:
-        super().__init__(issuer)
-        self.clock = SystemClock()  # type: ignore[assignment]
-
-    def bodies(self) -> list[Any]:
-        """Its facts, but for the token key, which the real fabric has of its own."""
-        return [fact_body(plain) for plain in self._facts() if not (plain["kind"] == "key" and plain["purpose"] == "tokens")]
-
-
-@asynccontextmanager
-async def fabric(server: Any) -> AsyncIterator[tuple[Clients, httpx.AsyncClient, Invoking]]:
-    issuer = f"http://127.0.0.1:{free_port()}"
-    server.settings = server.settings.model_copy(update={"issuer": issuer, "edge_port": int(issuer.rpartition(":")[2])})
-    made, invoking = Clients(issuer), Invoking(server)
-    await server.put_facts(*made.bodies())
-    async with invoking.workers(*WORKERS), httpx.AsyncClient(base_url=issuer, timeout=10) as http:
-        yield made, http, invoking
 
 
 async def test_a_token_from_grant_to_revocation(fabric_server: Any) -> None:

@@ -13,8 +13,8 @@ from authlib.oauth2.rfc7523 import PrivateKeyJWT
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import ECKey  # what Authlib reads keys with
 
-from tests.integration.test_oauth import Clients, fabric
 from tests.support.oauth import EXCHANGE, TXN, TYPE, payload
+from tests.support.oauth_fabric import Clients, fabric
 
 LATE_S = 10  # until the broker heard of what was committed
 

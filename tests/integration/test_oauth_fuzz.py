@@ -18,7 +18,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
-from tests.integration.test_oauth import Clients, fabric
+from tests.support.oauth_fabric import Clients, fabric
 from workers.edge import limits
 from workers.edge.openapi import DOCUMENT
 
