@@ -255,7 +255,7 @@ async def test_accepting_takes_the_proof_from_the_document_and_the_rights_from_t
     assert (new.scopes, new.grant_types, new.ceilings, new.document) == (("ticket.read",), ("client_credentials",), {}, found["document"])
     nothing = dict.fromkeys(asked)
     other = Signer(kid="next").jwk
-    web.put(URL, document(jwks={"keys": [other]}))
+    web.put(URL, document(jwks={"keys": [other]}, scope="ssf.manage"))
     again = accepted_body(Namespace(**nothing), (await resolve(web)).plain(), new.plain())
     assert (again.scopes, again.owner, again.jwks) == (("ticket.read",), "ops", {"keys": [other]})
     wider = accepted_body(Namespace(**nothing | {"ceilings": ["access_token=a,b"]}), found, new.plain())

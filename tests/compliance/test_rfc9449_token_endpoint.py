@@ -50,7 +50,8 @@ async def test_11_1_a_proof_is_good_once(world: OAuthWorld) -> None:
     proof = world.proof()
     first = await world.post("/oauth/token", {**CC, **world.proven()}, headers={"dpop": proof})
     second = await world.post("/oauth/token", {**CC, **world.proven()}, headers={"dpop": proof})
-    assert (first.status_code, second.status_code, second.json()["error"]) == (200, 400, "invalid_dpop_proof")
+    assert (first.status_code, second.status_code) == (200, 400)
+    assert second.json()["error"] == "invalid_dpop_proof"
 
 
 async def test_5_2_a_client_whose_tokens_are_bound_needs_a_proof(world: OAuthWorld) -> None:
