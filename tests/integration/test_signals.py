@@ -15,10 +15,10 @@ from weft.digest import sha256, target_digest
 from weft.nkey import KeyPair
 
 from schemas.base import Wire
-from schemas.commands import FAILED, LIFT, REVOKE, Lift, Revoke
+from schemas.commands import FAILED, LIFT, RESOLVE, REVOKE, WAITING, Lift, Resolve, Revoke, Waiting
 from schemas.facts import Grant, Person, ResponsePolicy, Tool, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SIGNAL, PointSignal, SetDelivery
-from schemas.record import ADMITTED, RESPONDED, REVOKED, SIGNALLED, Admitted
+from schemas.record import ADMITTED, RECEIPTED, RESPONDED, REVOKED, SIGNALLED, Admitted
 from schemas.responses import ResponseRule
 from schemas.signals import CAEP, POINTS
 from streams import subjects
@@ -574,3 +574,109 @@ async def test_a_flood_of_one_points_signals_is_limited(fabric: Fabric) -> None:
     async with running(build, fabric.server.settings):
         answers = await asyncio.gather(*(ask(point, subjects.NOTICE.at(POINT), SIGNAL, said) for _ in range(100)))
     assert sum(a["type"] == FAILED and a["data"]["reason"] == "rate_limited" for a in answers) == 40
+
+
+# --- policies that count, and responses that wait ----------------------------------------------------------------------------------
+
+
+COUNTS = ResponsePolicy(
+    name="counts",
+    rules=(
+        ResponseRule(name="low", confidence="low", response="record"),
+        ResponseRule(name="thrice", confidence="medium", count=3, within_s=600, response="quarantine", scope="agent", receipt=True),
+    ),
+)
+
+
+async def test_what_is_counted_survives_a_restart_and_a_second_copy(fabric: Fabric) -> None:
+    """INVARIANT: a window is full when so many happened within it, whoever answered which of them, and however often the worker died.
+
+    Broken by counting in memory: the third signal would be the first of a new process.
+    """
+    await fabric.server.put_facts(POLICY.model_copy(update={"rules": COUNTS.rules}))
+    now = int(time.time())
+    for n in range(2):
+        async with running(build, fabric.server.settings):
+            assert (await fabric.send(a_set("MEDIUM", instance=None, payload={"event_timestamp": now - 60 * n})))["accepted"]
+            await fabric.responded(n + 1)
+            assert await fabric.posture("agent", AGENT) is None
+    async with running(build, fabric.server.settings), running(build, fabric.server.settings):
+        assert (await fabric.send(a_set("MEDIUM", instance=None, payload={"event_timestamp": now - 599})))["accepted"]
+        posture = await eventually(lambda: fabric.posture("agent", AGENT))
+    assert posture is not None
+    assert (posture["level"], posture["causes"][0]["rule"], posture["trigger"]["receipt"]) == ("quarantined", "thrice", True)
+    (counted,) = [r for r in await fabric.records(RESPONDED) if r["response"] == "quarantine"]
+    assert (counted["counted"], counted["deliver"], counted["policy"]) == (3, True, "default")
+
+
+async def test_what_is_beyond_a_ceiling_waits_until_an_operator_says_so(fabric: Fabric) -> None:
+    """INVARIANT: beyond its transmitter's ceiling a response waits for somebody with the role over its target, and is done at their word.
+
+    Broken by doing it, by forgetting it, or by taking the word of anybody who asks.
+    """
+    await fabric.server.put_facts(transmitter(strongest="narrow"), person(CLERK, ("revoker", "spiffe://88mph.com/batch"), name="clerk"))
+    await admit(fabric.server)
+    clerk = await fabric.server.outer("operator", CLERK.public, CLERK)
+
+    async def ask_doc(subject: Any, type_: str, data: Wire, nc: Client = fabric.doc, name: str = DOC.public) -> dict[str, Any]:
+        return (await ask(nc, subject.at(name), type_, data))["data"]
+
+    async with running(build, fabric.server.settings), running(build_revocation, fabric.server.settings):
+        for count in (1, 2):
+            await fabric.send(a_set())
+            responded = await fabric.responded(count)
+        assert await fabric.posture() is None
+        assert len({r["pending"] for r in responded}) == 1  # the same response waits once
+        (row,) = await eventually(lambda: rows(ask_doc))
+        assert (row["response"], row["scope"], row["value"], row["state"]) == ("quarantine", "instance", INSTANCE, "pending")
+        order = Resolve(id=row["id"], verdict="confirm", reason="it is real")
+        foreign = await ask_doc(subjects.RESOLVE, RESOLVE, order, clerk, CLERK.public)
+        assert foreign["reason"] == "not_found"
+        assert (await ask_doc(subjects.RESPONSES, WAITING, Waiting(), clerk, CLERK.public))["rows"] == []
+        for _ in range(2):  # repeated, it is as it was
+            confirmed = await ask_doc(subjects.RESOLVE, RESOLVE, order)
+            assert confirmed["rows"][0]["state"] == "confirmed"
+        posture = await fabric.posture()
+        late = await ask_doc(subjects.RESOLVE, RESOLVE, Resolve(id=row["id"], verdict="dismiss", reason="no"))
+        assert late["reason"] == "conflict"
+        (receipted,) = await eventually(lambda: fabric.records(RECEIPTED))
+    assert posture is not None
+    assert (posture["level"], posture["causes"][0]["confirmed_by"], posture["causes"][0]["by"]) == ("quarantined", DOC.public, ISS)
+    (done,) = [r for r in await fabric.records(RESPONDED) if r["response"] == "quarantine"]
+    assert (done["confirmed_by"], done["posture_revision"]) == (DOC.public, posture["revision"])
+    check_receipt(fabric, done)
+    assert (receipted["posture_revision"], receipted["contained"], receipted["jti"]) == (posture["revision"], True, done["jti"])
+    check_completion(fabric, receipted)
+
+
+async def rows(ask_doc: Any) -> list[dict[str, Any]]:
+    return (await ask_doc(subjects.RESPONSES, WAITING, Waiting()))["rows"]
+
+
+def check_completion(fabric: Fabric, receipted: dict[str, Any]) -> None:
+    import jwt
+
+    told = jwt.decode(receipted["receipt"], fabric.server.keys["signals"].private.public_key(), ["ES256"], options={"verify_aud": False})
+    assert (told["completion"]["iss"], told["completion"]["n"], told["completion"]["contained"]) == (ISS, receipted["n"], True)
+
+
+async def test_to_revoke_is_to_end_what_was_minted_and_to_notify_is_to_say_so(fabric: Fabric) -> None:
+    """INVARIANT: `revoke` leaves an entry and no lasting posture; `notify` leaves an event and nothing else.
+
+    Broken by a quarantine in other words, or by an entry for every notification.
+    """
+    rules = (
+        ResponseRule(name="high", confidence="high", response="revoke", scope="agent"),
+        ResponseRule(name="medium", confidence="medium", response="notify", message="have a look"),
+    )
+    await fabric.server.put_facts(POLICY.model_copy(update={"rules": rules}))
+    async with running(build, fabric.server.settings), running(build_revocation, fabric.server.settings):
+        await fabric.send(a_set("MEDIUM", instance=None))
+        (notified,) = await fabric.responded()
+        await fabric.send(a_set("HIGH", instance=None))
+        (revoked,) = await eventually(lambda: fabric.records(REVOKED))
+        await fabric.responded(2)
+        posture = await fabric.posture("agent", AGENT)
+    assert (notified["response"], notified["message"], notified.get("posture_revision")) == ("notify", "have a look", None)
+    assert posture is not None
+    assert (posture["level"], posture["causes"], posture["revision"]) == ("normal", [], revoked["posture_revision"])

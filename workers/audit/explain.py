@@ -20,8 +20,9 @@ async def explain(index: Index, identifier: str, visible: Visible, after: int, l
     named = [event for event in await index.about("explanation", [identifier]) if visible(event.scope)]
     if named and not any(event.type in TOKENS for event in named):
         return [event for event in named if event.seq > after][:limit]
-    txns = {event.data["claims"]["txn"] for event in named} or {identifier}
+    txns = {event.data["claims"]["txn"] for event in named if event.type in TOKENS} or {identifier}
     events = {event.seq: event for event in await _revocations(index, txns, visible) if event.seq > after}
+    events |= {event.seq: event for event in named if event.seq > after}
     most = limit + len(events)
     async for event in index.all_about("txn", txns, after):
         if visible(event.scope):

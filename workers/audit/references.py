@@ -17,6 +17,15 @@ TOKENS = (record.ISSUED, record.EXCHANGED)  # what a token was issued with
 MAX_REVISION = 2**62  # far above any sequence, and still an integer of SQLite
 
 
+_ALSO = {  # what people hold in their hands besides an explanation: the id of a SET, of an approval, of a response that waits
+    record.SIGNALLED: ("jti",),
+    record.RESPONDED: ("jti", "pending"),
+    record.RECEIPTED: ("jti",),
+    record.APPROVED: ("id",),
+    record.DENIED: ("approval",),
+}
+
+
 class Reference(NamedTuple):
     """`kind` is one of txn, explanation, jti, target, user."""
 
@@ -36,6 +45,11 @@ def _references(type_: str, data: Data) -> Iterator[Reference]:
             yield Reference(kind, claims[kind])
     if isinstance(data.get("explanation"), str):
         yield Reference("explanation", data["explanation"])
+    for name in _ALSO.get(type_, ()):
+        if isinstance(data.get(name), str):
+            yield Reference("explanation", data[name])
+    if type_ == record.ISSUED and isinstance(approval := _path(data, "decision", "grant", "approval"), str):
+        yield Reference("explanation", approval)
     if type_ == record.REVOKED:
         yield from (Reference("target", target) for target in data.get("targets", ()))
     if "claims" in data:

@@ -112,6 +112,34 @@ def _completed(data: dict[str, Any]) -> Iterator[Pair]:
     yield "last", f"{data['last_ms']:.1f} ms" if data.get("last_ms") is not None else ""
 
 
+def _responded(data: dict[str, Any]) -> Iterator[Pair]:
+    rule = f"rule {data['policy']}/{data['rule']}" if data.get("policy") else f"rule {data.get('rule')}" if data.get("rule") else ""
+    version = f" (facts revision {data['policy_revision']})" if data.get("policy_revision") else ""
+    yield "signal", f"{data['event']} of {data['iss']}, {data['jti']}, confidence {data['confidence']}"
+    yield "because", f"{rule}{version}{', counted ' + str(data['counted']) if data.get('counted') else ''}"
+    yield "did", f"{data['response']}{' (asked for: ' + data['asked'] + ')' if data.get('asked') else ''}"
+    yield "to", f"{data['scope']} {data.get('value') or data.get('target')}" if data.get("scope") else ""
+    yield "posture", f"facts revision {data['posture_revision']}" if data.get("posture_revision") else ""
+    yield "waits as", str(data.get("pending") or "") if not data.get("confirmed_by") else ""
+    yield "confirmed by", str(data.get("confirmed_by") or "")
+    yield "detail", str(data.get("detail") or "")
+    yield "message", str(data.get("message") or "")
+
+
+def _receipted(data: dict[str, Any]) -> Iterator[Pair]:
+    yield "signal", f"{data['jti']} of {data['iss']}, rule {data['policy']}/{data['rule']}"
+    yield "entry", f"{data['n']}, {'contained' if data['contained'] else 'NOT CONTAINED'}"
+    yield "points", f"{data['confirmed']} confirmed, {data['expired']} expired, {len(data.get('uncontained', ()))} uncontained"
+
+
+def _approved(data: dict[str, Any]) -> Iterator[Pair]:
+    yield "approval", f"{data['id']}, {data['what']} by {data['by']}"
+    yield "request", f"{data['agent']}  instance {data['instance']}, {data['tool']}"
+    yield "bound to", data["digest"]
+    yield "reason", str(data.get("reason") or "")
+    yield "spent on", str(data.get("spent_on") or "")
+
+
 def _plainly(data: dict[str, Any]) -> Iterator[Pair]:
     for name, value in data.items():
         if isinstance(value, str | int | float):
@@ -126,4 +154,7 @@ _BY_WHAT = {
     "used": _used,
     "revoked": _revoked,
     "completed": _completed,
+    "responded": _responded,
+    "receipted": _receipted,
+    "approved": _approved,
 }

@@ -10,12 +10,30 @@ from collections.abc import Callable, Sequence
 
 from pydantic import ValidationError
 
-from workers.cli import agents, cimd, consents, drills, fabric, facts, keys, records, responses, shared_signals, tainted, vault
+from workers.cli import (
+    agents,
+    cimd,
+    consents,
+    drills,
+    fabric,
+    facts,
+    keys,
+    policies,
+    records,
+    responses,
+    shared_signals,
+    tainted,
+    vault,
+    waiting,
+)
 from workers.cli.common import add_common
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
-GROUPS = (fabric, agents, facts, cimd, consents, responses, shared_signals, tainted, drills, records, keys, vault)
+GROUPS = (
+    *(fabric, agents, facts, cimd, consents, responses, waiting, policies),
+    *(shared_signals, tainted, drills, records, keys, vault),
+)
 
 
 def parser() -> argparse.ArgumentParser:

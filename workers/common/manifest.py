@@ -51,18 +51,20 @@ class ManifestError(Exception):
     """What is wrong, and where."""
 
 
-class _Document(NamedTuple):
+class Document(NamedTuple):
+    """One document of a file, and where it stands."""
+
     where: str
     content: dict[str, Any]
 
 
 def load(directory: Path) -> tuple[Change, ...]:
-    """Every change of the folder's `*.yaml` and `*.yml`, in order.  Raises ManifestError."""
+    """Every change of the folder's `*.yaml` and `*.yml`, in order; `*.test.yaml` are cases (`weft policy test`).  Raises ManifestError."""
     if not directory.is_dir():
         raise ManifestError(f"{directory} is not a folder")
     changes: dict[tuple[Kind, str], tuple[Change, str]] = {}
-    for path in sorted(path for path in directory.iterdir() if path.suffix in (".yaml", ".yml")):
-        for document in _documents(path):
+    for path in sorted(path for path in directory.iterdir() if path.suffix in (".yaml", ".yml") and not path.stem.endswith(".test")):
+        for document in documents(path):
             change = _change(document)
             place = (change.kind, change.key)
             if place in changes:
@@ -116,7 +118,8 @@ def _evidence_depth(tools: list[Tool]) -> dict[str, int]:
     return depth
 
 
-def _documents(path: Path) -> Iterator[_Document]:
+def documents(path: Path) -> Iterator[Document]:
+    """Every document of a file.  Raises ManifestError."""
     try:
         raw = path.read_bytes()
         if len(raw) > MAX_FILE_BYTES:
@@ -126,7 +129,7 @@ def _documents(path: Path) -> Iterator[_Document]:
                 continue
             if not isinstance(content, dict) or not all(isinstance(name, str) for name in content):
                 raise ManifestError(f"{path.name}, document {number}: not a fact (fields and values)")
-            yield _Document(f"{path.name}, document {number}", content)
+            yield Document(f"{path.name}, document {number}", content)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 0
         raise ManifestError(f"{path.name}, line {line}: {error.problem or 'not YAML'}") from None
@@ -154,7 +157,15 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _change(document: _Document) -> Change:
+def body_of(document: Document) -> FactBody:
+    """The fact that it holds.  Raises ManifestError."""
+    change = _change(document)
+    if change.body is None:
+        raise ManifestError(f"{document.where}: it deletes, and holds no fact")
+    return change.body
+
+
+def _change(document: Document) -> Change:
     content = dict(document.content)
     if "delete" in content:
         return _deletion(document)
@@ -169,7 +180,7 @@ def _change(document: _Document) -> Change:
     return Change(kind=body.kind, key=key_of(body), body=body)
 
 
-def _told(error: ValidationError, document: _Document) -> str:
+def _told(error: ValidationError, document: Document) -> str:
     """Fields and rules; the first element of a location is the kind, which is said once."""
     said = []
     for each in error.errors(include_input=False, include_context=False, include_url=False)[:5]:
@@ -182,7 +193,7 @@ def _told(error: ValidationError, document: _Document) -> str:
 # --- deletions ------------------------------------------------------------------------------------------------------------------
 
 
-def _deletion(document: _Document) -> Change:
+def _deletion(document: Document) -> Change:
     """`delete: {kind: agent, id: spiffe://...}`, or `{kind: ..., key: ...}` for any kind."""
     named = document.content["delete"]
     if set(document.content) != {"delete"} or not isinstance(named, dict) or not all(isinstance(value, str) for value in named.values()):

@@ -21,7 +21,7 @@ from weft.nkey import KeyPair
 from config.settings import Settings
 from schemas import cimd, commands, vault
 from schemas.base import Wire
-from schemas.commands import Answer, Applied, Apply, Change, Lift, PlanLine, Query, Revoke, Sweep
+from schemas.commands import Answer, Applied, Apply, Approve, Change, Lift, PlanLine, Query, Resolve, Revoke, Sweep, Waiting
 from schemas.drills import RUN, Run
 from schemas.points import Failure, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
@@ -155,6 +155,22 @@ class OperatorClient:
     async def streams(self, asked: StreamsCommand) -> Answer:
         """The transmitter's streams, dead letters, a signal to send."""
         return await self._ask(subjects.STREAMS.at(self.name), STREAMS, asked, Answer, STREAMS_S)
+
+    async def responses(self, *, everything: bool = False) -> Answer:
+        """Which responses wait for this person."""
+        return await self._ask(subjects.RESPONSES.at(self.name), commands.WAITING, Waiting(all=everything), Answer)
+
+    async def resolve(self, order: Resolve) -> Answer:
+        """Confirms or dismisses a response that waits."""
+        return await self._ask(subjects.RESOLVE.at(self.name), commands.RESOLVE, order, Answer)
+
+    async def approvals(self, *, everything: bool = False) -> Answer:
+        """Which approvals wait for this person."""
+        return await self._ask(subjects.APPROVALS.at(self.name), commands.WAITING, Waiting(all=everything), Answer)
+
+    async def approve(self, order: Approve) -> Answer:
+        """Lets one request pass once, or denies it."""
+        return await self._ask(subjects.APPROVE.at(self.name), commands.APPROVE, order, Answer)
 
     async def send_set(self, jws: str) -> SetAnswer:
         """Delivers a Security Event Token exactly as signed."""

@@ -19,10 +19,10 @@ from weft.digest import sha256
 from schemas.commands import Change
 from schemas.detections import FirstUse, InOrder, Refusals
 from schemas.facts import Detection, Key, Kind, Policy, ResponsePolicy, Subscription, Transmitter, UserIssuer
-from schemas.responses import ResponseRule
 from schemas.subject_ids import parse_subject
 from workers.common.decision.cedar import PolicyError, parse
 from workers.common.decision.vocabulary import faults
+from workers.common.responserules import faults as faults_of_policy
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 
@@ -131,26 +131,9 @@ def policy(change: Change, body: Policy, _: Prospect, __: Fabric) -> Problems:
         yield invalid(change, "it does not parse as Cedar, or holds a template")
 
 
-def response(change: Change, body: ResponsePolicy, _: Prospect, __: Fabric) -> Problems:
-    """Rules that can be told apart, each with what its response needs."""
-    names = [rule.name for rule in body.rules]
-    if not names:
-        yield invalid(change, "it holds no rule: delete the fact instead")
-    if len(set(names)) != len(names):
-        yield invalid(change, "two rules have the same name")
-    for rule in body.rules:
-        yield from _response_rule(change, rule)
-
-
-def _response_rule(change: Change, rule: ResponseRule) -> Problems:
-    yield from check_patterns(change, f"rule {rule.name}: events", rule.events)
-    limits = (rule.actions, rule.purposes, rule.max_ttl_s)
-    for patterns in (rule.actions, rule.purposes):
-        yield from check_patterns(change, f"rule {rule.name}", patterns or ())
-    if rule.response == "narrow" and all(limit is None for limit in limits):
-        yield invalid(change, f"rule {rule.name}: narrow needs actions, purposes or max_ttl_s")
-    if rule.response != "narrow" and any(limit is not None for limit in limits):
-        yield invalid(change, f"rule {rule.name}: actions, purposes and max_ttl_s belong to narrow")
+def response(change: Change, body: ResponsePolicy, _: Prospect, fabric: Fabric) -> Problems:
+    """Rules that can be told apart, each with what its answer needs, and none that never applies."""
+    yield from (invalid(change, text) for text in faults_of_policy(body, fabric.trust_domain))
 
 
 def detection(change: Change, body: Detection, _: Prospect, fabric: Fabric) -> Problems:

@@ -48,7 +48,7 @@ NOT_APPLIED = {  # what follows from something else than a person's change
     Kind.POSTURE: "postures follow from signals: use `weft revoke` or `weft lift`",
     Kind.POINT: "what a point is held to follows from what it acknowledges",
     Kind.APPROVAL: "approvals are answered: use `weft approve` or `weft deny`",
-    Kind.PENDING: "responses that wait are answered: use `weft responses confirm` or `weft responses dismiss`",
+    Kind.PENDING: "responses that wait are answered: use `weft confirm` or `weft dismiss`",
 }
 
 

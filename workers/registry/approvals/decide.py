@@ -9,11 +9,14 @@ from weft.digest import sha256
 from schemas.approvals import Ask, Show, Spend
 from schemas.commands import Approve
 from schemas.facts import MAX_APPROVALS, Approval, Person
-from schemas.invocation import Arguments, CallParts
+from schemas.invocation import REQUEST_LIFE_S, Arguments, CallParts
 from schemas.reasons import DenyReason
+from schemas.token import SKEW_S
 from streams.facts_table import FactsTable
 from workers.common.approvals import ASK_LIFE_S, GIVEN_LIFE_S, asked_digest, expired, why_not
 from workers.common.rpc import Refused
+
+REPEATED_S = REQUEST_LIFE_S + SKEW_S  # for how long the request that spent it may be sent again
 
 
 class NotYet(Exception):
@@ -76,12 +79,13 @@ def decide_spend(held: Approval | None, spend: Spend, *, now: int) -> Approval:
         raise Refused(DenyReason.APPROVAL_SPENT, "another request has used it")
     if held.state != "approved" or expired(held, now):
         raise Refused(DenyReason.STEP_UP_REQUIRED, "it is not an approval that holds")
-    return held.model_copy(update={"state": "spent", "spent_on": spend.request})
+    until = min(held.expires_at, now + REPEATED_S)
+    return held.model_copy(update={"state": "spent", "spent_on": spend.request, "expires_at": until})
 
 
 def _free(approval: Approval, now: int) -> bool:
     """Its slot may be used again."""
-    return expired(approval, now) or approval.state == "spent"
+    return expired(approval, now)
 
 
 def _are(arguments: Arguments, call: CallParts) -> bool:

@@ -175,5 +175,5 @@ def _covers_cause(strong: Cause, weak: Cause) -> bool:
     return all(getattr(weak, limit) in (None, getattr(strong, limit)) for limit in limits)
 
 
-def _order(cause: Cause) -> tuple[int, int, bytes]:
-    return (rank(cause.level), cause.event_time, cause.wire())
+def _order(cause: Cause) -> tuple[int, int, int, bytes]:
+    return (rank(cause.level), cause.event_time, _learned(cause), cause.wire())

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from weft.digest import sha256
 
@@ -26,6 +27,7 @@ from workers.signals.policy.rules import Chosen, applies, counting, pick
 from workers.signals.policy.targets import Aim, Target, aimed, beyond_ceiling, of_workload, place_of, within
 from workers.signals.policy.windows import Seen, Window
 
+MAX_PARTS = 64  # of one sender that one signal may cause; the latest count
 LEVEL: dict[Answer, Level] = {"narrow": "narrowed", "step_up": "step_up", "quarantine": "quarantined"}
 
 
@@ -205,15 +207,22 @@ def _filled(case: _Case, full: Sequence[Window]) -> Act:
 
 
 def _parts(iss: str, chosen: Chosen, full: Sequence[Window]) -> Iterator[Cause]:
-    """What this sender causes: its part of each window, but for what another part of its own covers, which is as late and as long."""
-    parts = [(min(window.since, said), window) for window in full for sender, said in window.senders if sender == iss]
-    longest = -1
-    for event_time, window in sorted(parts, key=lambda part: (part[0], part[1].end.iat), reverse=True):
-        if window.end.iat > longest:
-            longest = window.end.iat
+    """What this sender causes: its part of each window, but for those that another part of its own covers: as late, as long, as new."""
+    own = [(window, _reach(window, said, chosen)) for window in full for sender, said in window.senders if sender == iss]
+    kept: list[tuple[int, int, int]] = []
+    for window, part in sorted(own, key=itemgetter(1), reverse=True):
+        if len(kept) < MAX_PARTS and not any(other != part and other[1] >= part[1] and other[2] >= part[2] for other in kept):
+            kept.append(part)
             id_ = sha256(f"{chosen.policy}\0{chosen.rule.name}\0{window.end.id}\0{iss}")
-            cause = _cause(chosen, window.end, id_=id_, by=iss, event_time=event_time, at=window.at)
+            cause = _cause(chosen, window.end, id_=id_, by=iss, event_time=part[0], at=window.at)
             yield from () if cause is None else (cause,)
+
+
+def _reach(window: Window, said: int, chosen: Chosen) -> tuple[int, int, int]:
+    """Of one sender's part: from when on it may be taken back, how long it lasts, how new it is where that matters."""
+    rule = chosen.rule
+    until = window.end.iat if rule.duration_s is not None else 0
+    return min(window.since, said), until, window.at if rule.response == "step_up" else 0
 
 
 # --- both ---------------------------------------------------------------------------------------------------------------------------

@@ -94,14 +94,18 @@ def _full(met: Sequence[Signal], count: int, within_s: int) -> Iterator[Window]:
     """Every full window over signals in the order of their time."""
     times = [signal.event_time for signal in met]
     last: dict[str, int] = {}
-    at = 0
+    newest: deque[int] = deque()  # positions of this window, by `at`, the newest first: each newer than all after it
     for index, end in enumerate(met):
         last[end.iss] = end.event_time
-        at = max(at, end.at)
         begin = bisect_right(times, end.event_time - within_s)
+        while newest and met[newest[-1]].at <= end.at:
+            newest.pop()
+        newest.append(index)
+        while newest[0] < begin:
+            newest.popleft()
         if index - begin + 1 >= count:
             senders = tuple(sorted((iss, said) for iss, said in last.items() if said > end.event_time - within_s))
-            yield Window(end, times[index - count + 1], senders, at, index - begin + 1)
+            yield Window(end, times[index - count + 1], senders, met[newest[0]].at, index - begin + 1)
 
 
 def _not_before(end: Signal, around: Signal) -> bool:
