@@ -27,6 +27,7 @@ from streams.secretfile import read_secret, write_secret
 
 Purpose = Literal["signals", "signals-rs256", "svid", "revocation", "status"]
 PURPOSES: tuple[Purpose, ...] = ("signals", "signals-rs256", "svid", "revocation", "status")
+SEAL_BYTES = 32
 RSA_BITS = 2048  # the least that RFC 7518 section 3.3 and the profile allow; verifying and signing are quick with it
 _ED25519: tuple[Purpose, ...] = ("revocation",)
 _RSA: tuple[Purpose, ...] = ("signals-rs256",)
@@ -70,6 +71,17 @@ def names_secret(settings: Settings) -> bytes:
     except FileNotFoundError:
         write_secret(path, os.urandom(32))
         return read_secret(path)
+
+
+def seal_key(settings: Settings) -> bytes:
+    """32 bytes under which `signals` seals what receivers authenticate us by.  Raises LooseSecret."""
+    path = settings.keys / "signals-seal.key"
+    try:
+        return read_secret(path)
+    except FileNotFoundError:
+        key = os.urandom(SEAL_BYTES)
+        write_secret(path, key)
+        return key
 
 
 def _create(purpose: Purpose, path: Path) -> PrivateKey:

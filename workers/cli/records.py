@@ -15,7 +15,7 @@ from workers.cli.output import Output
 TYPE = "org.weft.record.{}.v1"
 WHAT = tuple(sorted(name.removeprefix("org.weft.record.").removesuffix(".v1") for name in BY_TYPE))
 
-TOLD = ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "detail")
+TOLD = ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "outcome", "err", "detail")
 
 
 def add(commands: Commands) -> None:

@@ -62,7 +62,7 @@ async def run_emit(args: argparse.Namespace, out: Output) -> int:
         stream_id=args.stream,
     )
     answer = await _asked(args, asked)
-    out.value(list(answer.rows), f"sent on {len(answer.rows)} streams")
+    out.value(list(answer.rows), f"streams it was sent on: {len(answer.rows)}")
     return Exit.DONE
 
 
@@ -80,7 +80,7 @@ async def run_dead(args: argparse.Namespace, out: Output) -> int:
 
 async def run_resend(args: argparse.Namespace, out: Output) -> int:
     answer = await _asked(args, StreamsCommand(what="resend", stream_id=args.stream, jti=args.jti))
-    out.value(list(answer.rows), f"{len(answer.rows)} sent again")
+    out.value(list(answer.rows), f"sent again: {len(answer.rows)}")
     return Exit.DONE
 
 

@@ -18,7 +18,7 @@ from weft.nkey import KeyPair
 
 from config.settings import Settings, SettingsError, load, parse
 from streams import tokenkeys
-from streams.keys import PURPOSES, Purpose, load_or_create
+from streams.keys import PURPOSES, Purpose, load_or_create, seal_key
 from streams.operator import create_operator
 from streams.secretfile import read_secret, write_secret
 
@@ -61,6 +61,7 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     create_operator(state, settings)
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
+    seal_key(settings)
     tokenkeys.first(settings)
     first_person(settings)
     return settings

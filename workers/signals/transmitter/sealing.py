@@ -7,16 +7,12 @@ Layout of the sealed text: base64url(nonce, 12 bytes ‖ ciphertext and tag).
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from weft.digest import b64u, unb64u
 
-from streams.secretfile import read_secret, write_secret
-
-FILE = "signals-seal.key"
-_KEY_BYTES, _NONCE_BYTES = 32, 12
+_NONCE_BYTES = 12
 
 
 class SealBroken(Exception):
@@ -24,21 +20,11 @@ class SealBroken(Exception):
 
 
 class Sealer:
-    """One key."""
+    """One key, of 32 bytes (`streams.keys.seal_key`)."""
 
     def __init__(self, key: bytes) -> None:
+        """Raises ValueError for a key of another length."""
         self._aead = AESGCM(key)
-
-    @classmethod
-    def load_or_create(cls, folder: Path) -> Sealer:
-        """The key of that folder.  Raises LooseSecret, ValueError."""
-        path = folder / FILE
-        try:
-            key = read_secret(path)
-        except FileNotFoundError:
-            key = os.urandom(_KEY_BYTES)
-            write_secret(path, key)
-        return cls(key)
 
     def seal(self, stream_id: str, secret: str) -> str:
         """For this stream alone."""

@@ -49,7 +49,7 @@ class Transmitting:
         transmitter = Transmitter(settings.ssf_base, settings.ssf_default_subjects, settings.ssf_min_verification_interval_s)
         root = f"spiffe://{settings.trust_domain}"
         queue, streams = OutgoingQueue(nc, runtime.publisher), FactStreams(nc, runtime.publisher, facts)
-        sealer = Sealer.load_or_create(settings.keys)
+        sealer = Sealer(keys.seal_key(settings))
         authorizer = TokenAuthorizer(facts.table, runtime.revocations.view, settings, runtime.views_fresh)
         outbox = Outbox(
             transmitter,

@@ -14,9 +14,9 @@ from schemas.events import caep
 from schemas.facts import EventStream, PollDelivery
 from schemas.ssf import well_known_path
 from schemas.subject_ids import parse_subject
-from streams.keys import load_or_create
+from streams.keys import load_or_create, seal_key
 from workers.signals.transmitter.configuration import Transmitter
-from workers.signals.transmitter.sealing import FILE, SealBroken, Sealer
+from workers.signals.transmitter.sealing import SealBroken, Sealer
 from workers.signals.transmitter.sets import Happening, Signatures, queued, stream_updated, verification
 
 ISSUER = "https://tx.example/t1"
@@ -93,12 +93,13 @@ def test_a_sealed_credential_opens_for_its_own_stream_alone(tmp_path: Path) -> N
 
     Leaving the stream's id out of what the seal covers would break it: one receiver's credential would be sent to another's endpoint.
     """
-    sealer = Sealer.load_or_create(tmp_path)
+    settings = Settings(state=tmp_path)
+    sealer = Sealer(seal_key(settings))
     sealed = sealer.seal("s1", "Bearer s")
     assert "Bearer" not in sealed
     assert sealer.seal("s1", "Bearer s") != sealed
-    assert Sealer.load_or_create(tmp_path).open("s1", sealed) == "Bearer s"
-    assert (tmp_path / FILE).stat().st_mode & 0o777 == 0o600
+    assert Sealer(seal_key(settings)).open("s1", sealed) == "Bearer s"
+    assert (settings.keys / "signals-seal.key").stat().st_mode & 0o777 == 0o600
     changed = sealed[:-2] + ("AA" if sealed[-2:] != "AA" else "BB")
     for stream_id, text, opener in (
         ("s2", sealed, sealer), ("s1", changed, sealer), ("s1", "", sealer), ("s1", "!", sealer), ("s1", sealed, Sealer(b"k" * 32)),
