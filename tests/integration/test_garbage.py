@@ -26,20 +26,27 @@ PERSON = KeyPair("U")
 NAMES = {"agent": AGENT, "point": POINT, "operator": PERSON.public}
 WORKERS = ("revocation", "registry", "signals", "audit", "broker", "gateway")
 ASKED = (  # who sends it, and where
-    *(("agent", f"weft.{family}.{AGENT}") for family in ("invoke", "tools", "complete")),
-    *(("point", f"weft.{family}.{POINT}") for family in ("attach", "claim", "use", "notice", "set")),
+    *(("agent", f"weft.{family}.{AGENT}") for family in ("invoke", "tools", "complete", "approval")),
+    *(("point", f"weft.{family}.{POINT}") for family in ("attach", "claim", "use", "notice", "set", "verdict")),
     *(("operator", f"weft.{what}.{PERSON.public}") for what in ("command.registry.apply", "query.audit", "set")),
     *(("operator", f"weft.command.signals.{what}.{PERSON.public}") for what in ("revoke", "lift", "sweep", "streams")),
-    ("edge", "weft.edge.keys"),
+    *(("operator", f"weft.command.{what}.{PERSON.public}") for what in ("revocation.drill", "broker.keys", "broker.vault")),
+    *(("edge", f"weft.edge.{what}") for what in ("keys", "oauth", "ssf", "status")),
     ("edge", "weft.edge.ssf"),
     *(("edge", f"weft.health.{worker}") for worker in WORKERS),
     ("edge", "weft.set.edge"),
     ("gateway", "weft.broker.mint"),
     ("signals", "weft.order.revoke"),
+    *(("gateway", f"weft.order.approval.{what}") for what in ("ask", "show")),
+    *(("broker", subject) for subject in ("weft.order.approval.spend", "weft.order.status", "weft.broker.sealed")),
+    ("revocation", "weft.broker.canary"),
 )
 ASKS_NOTHING = ("weft.edge.keys", "weft.health.")  # whatever comes is the question
 TOLD = (("point", f"weft.ack.{POINT}"),)  # nobody waits for an answer
-ELSEWHERE = {"weft.order.cut", "weft.health.admission", "weft.health.issuer"}  # below, and of the issuer no more than health
+ELSEWHERE = {  # below; of the issuer no more than health; and what the egress alone asks, whose credential is made where there is one
+    *("weft.order.cut", "weft.health.admission", "weft.health.issuer"),
+    "weft.release.>",
+}
 REASONS = {"reason", "code", "err"}  # a failure's, an agent's, RFC 8935's
 GOOD = event("org.weft.tools.asked.v1", ToolsAsked(), source="/test")
 GARBAGE = {
@@ -99,7 +106,7 @@ async def test_garbage_on_every_subject(fabric_server):
             await stack.enter_async_context(running(import_module(f"workers.{name}.app").build, fabric_server.settings)) for name in WORKERS
         ]
         clients = {kind: await fabric_server.outer(kind, NAMES[kind], PERSON if kind == "operator" else None) for kind in NAMES}
-        clients |= {name: await fabric_server.worker(name) for name in ("edge", "gateway", "signals")}
+        clients |= {name: await fabric_server.worker(name) for name in ("edge", "gateway", "signals", "broker", "revocation")}
         await settled(clients["edge"])
         async with asyncio.timeout(10):
             await asyncio.gather(*(app.runtime.wait_current() for app in apps))
