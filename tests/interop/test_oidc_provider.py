@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
 from nats.errors import NoRespondersError
-from weft.digest import sha256
+from weft.digest import call_parts, sha256
 
 from schemas.facts import AuthorizationServer, Relation, Tool, UserIssuer
 from schemas.invocation import Granted, Refused
@@ -25,11 +26,13 @@ from schemas.revocation import ORDER, Order, Ordered
 from streams import subjects
 from streams.bus import HEADERS, event, parse
 from tests.support import elsewhere
+from tests.support.egressing import Upstream, upstream
 from tests.support.elsewhere import CRM, OtherServer, other_server
 from tests.support.fabric import FabricServer
 from tests.support.identities import user_claims
 from tests.support.invocations import RESEARCHER
 from tests.support.invoking import Invoking
+from workers.supervisor.waiting import free_port
 
 ASK = {"tool": "crm", "actions": ["read"], "purpose": "web.search.execute"}
 BY_KEY = {"token_endpoint_auth_method": "private_key_jwt"}
@@ -48,6 +51,7 @@ class Here:
         self.other = other
         self.agent = invoking.agent(id=RESEARCHER)
         self.nc: Any = None
+        self.apps: list[Any] = []
 
     def server(self, **changes: Any) -> AuthorizationServer:
         fact = {
@@ -63,6 +67,13 @@ class Here:
             "obtain": {"server": "other", "by": by, "scopes": ["crm.read"]},
         }  # fmt: skip
         return Tool.model_validate_json(json.dumps(record | changes))
+
+    def shown(self, resource: str) -> Tool:
+        """The same behind the egress: its tokens may live long, and need not be revocable."""
+        settings = self.invoking.server.settings
+        routes = [{"method": "GET", "path": "/*", "actions": ["read"]}]
+        place = {"workload": settings.egress_id, "endpoint": f"{settings.egress}/crm", "resource": resource, "token_form": "txn"}
+        return self.tool(**place, egress={"upstream": f"{resource}/v1", "routes": routes}, bind=["method", "path", "body"])
 
     async def ask(self, **changes: Any) -> Granted | Refused:
         """As an agent's SDK does: again while nobody listens."""
@@ -91,12 +102,18 @@ class Here:
 
 
 @asynccontextmanager
-async def here(server: FabricServer, program: Path, *, ttl_s: int = 60, auth: str = "private_key_jwt") -> AsyncIterator[Here]:
+async def here(
+    server: FabricServer, program: Path, *, ttl_s: int = 60, auth: str = "private_key_jwt", behind: Upstream | None = None
+) -> AsyncIterator[Here]:
+    """`behind`: the tool stands behind the egress, at that upstream."""
+    resource = CRM if behind is None else f"http://127.0.0.1:{behind.port}"
     tokens = server.keys["tokens"]
     weft = {"issuer": server.settings.issuer, "jwks": {"keys": [{**tokens.jwk, "kid": tokens.kid, "use": "sig"}]}}
     certified = {"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_uri": "spiffe://88mph.com/broker"}
-    async with other_server(program, weft, ttl_s=ttl_s, auth=certified if auth == "tls_client_auth" else None) as other:
-        settings = server.settings.model_copy(update={"outbound_private": ("127.0.0.0/8",), "outbound_ca": other.authority.path})
+    async with other_server(program, weft, ttl_s=ttl_s, auth=certified if auth == "tls_client_auth" else None, resource=resource) as other:
+        settings = server.settings.model_copy(
+            update={"outbound_private": ("127.0.0.0/8",), "outbound_ca": other.authority.path, "egress_port": free_port()}
+        )
         server.settings = settings
         clients = settings.state / "clients"
         clients.mkdir(exist_ok=True)
@@ -107,10 +124,11 @@ async def here(server: FabricServer, program: Path, *, ttl_s: int = 60, auth: st
         charter = {"tools": ["*"], "purposes": ["web.search.*"], "actions": ["*"]}
         agent = await agent_of(invoking, charter)
         relation = Relation(subject=f"agent:{RESEARCHER}", relation="operates", object="tool:crm")
-        fact = made.server(auth=auth, **({"certificate": "weft"} if auth == "tls_client_auth" else {}))
-        await server.put_facts(agent, relation, fact, made.tool())
+        fact = made.server(auth=auth, resources=[resource], **({"certificate": "weft"} if auth == "tls_client_auth" else {}))
+        await server.put_facts(agent, relation, fact, made.tool() if behind is None else made.shown(resource))
         made.nc = await invoking.connect(made.agent)
-        async with invoking.workers("revocation", "broker", "gateway"):
+        async with invoking.workers("revocation", "broker", "gateway", *(() if behind is None else ("registry", "egress"))) as apps:
+            made.apps = apps
             yield made
 
 
@@ -247,6 +265,31 @@ async def test_what_lives_longer_than_the_tool_allows_reaches_no_agent(fabric_se
                     break
                 issued = len(place.other.said)
         assert await place.reason(refused.explanation) == "token_uncontained"
+
+
+async def test_the_egress_shows_what_no_agent_may_hold(fabric_server: FabricServer, program: Path) -> None:
+    """INVARIANT: a token that lives too long for an agent, or could not be taken back, is the egress's to show; the agent never sees it.
+
+    Broken by granting it to the agent, or by answering with what the upstream was shown.
+    """
+    async with upstream() as up, here(fabric_server, program, ttl_s=3600, behind=up) as place:
+        await place.invoking.server.put_facts(place.server(revocable=False, resources=[f"http://127.0.0.1:{up.port}"]))
+        egress = next(app for app in place.apps if app.runtime.worker == "egress")
+        async with asyncio.timeout(10):
+            while egress.runtime.detail()["tools"] != 1:  # noqa: ASYNC110 - another worker's view has no event here
+                await asyncio.sleep(0.03)
+        granted = await place.ask(call=call_parts("GET", "/ok", b""))
+        assert isinstance(granted, Granted)
+        async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
+            answer = await http.get(f"{granted.endpoint}/ok", headers={"Txn-Token": granted.token or ""})
+        assert (answer.status_code, answer.json()) == (200, {"method": "GET", "target": "/v1/ok"})
+        (line,) = [line for line in up.heads[-1].decode().split("\r\n") if line.lower().startswith("authorization: ")]
+        shown = line.split(" ")[2]
+        told = await place.other.introspect(shown)
+        assert (told["active"], told["aud"], told["exp"] - told["iat"]) == (True, f"http://127.0.0.1:{up.port}", 3600)
+        assert shown not in f"{granted} {answer.headers} {answer.text}"
+        assert await place.obtained() == ["asked", "got"]
+        print("\negress:", *place.other.said, sep="\n  ")
 
 
 async def test_what_the_server_refuses_is_refused_with_its_code(fabric_server: FabricServer, program: Path) -> None:

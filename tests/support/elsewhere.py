@@ -107,7 +107,7 @@ SECRET = secrets.token_urlsafe(24)
 
 @asynccontextmanager
 async def other_server(
-    folder: Path, weft: dict[str, Any], *, ttl_s: int = 60, auth: dict[str, Any] | None = None
+    folder: Path, weft: dict[str, Any], *, ttl_s: int = 60, auth: dict[str, Any] | None = None, resource: str = CRM
 ) -> AsyncIterator[OtherServer]:
     """Started with `weft` (issuer and JWKS) as the one whose assertions it takes; `auth`: how the client `weft` proves itself."""
     authority = Authority(folder)
@@ -134,7 +134,7 @@ async def other_server(
         "weft": weft,
         "clients": [{**client, "client_id": "weft", **proves}, {**client, "client_id": "crm", **plain}],
         "jwks": {"keys": [{**private, "use": "sig", "alg": "ES256"}]},
-        "resources": {CRM: {"scope": SCOPES, "ttl": ttl_s}},
+        "resources": {resource: {"scope": SCOPES, "ttl": ttl_s}},
         "tls": {"key": str(key), "cert": str(certificate), "ca": str(authority.path)},
     }
     (folder / "config.json").write_text(json.dumps(config))

@@ -46,15 +46,13 @@ def obtained(change: Change, body: Tool, prospect: Prospect) -> Problems:
 
 
 def _shown_by_the_egress(change: Change, body: Tool) -> Problems:
-    """One credential, for the host that it is meant for; the agent is handed a token of ours, for the egress."""
+    """One credential, for the host that it is meant for."""
     if body.egress is None:
         return
     if (body.egress.credential is None) == (body.obtain is None):
         yield invalid(change, "the egress shows one thing: egress.credential, or a token by obtain")
     if body.obtain is not None and urlsplit(body.egress.upstream).netloc != urlsplit(body.resource).netloc:
         yield invalid(change, "the upstream is not the resource that the token is for")
-    if body.token_form not in ("txn", "resource"):
-        yield invalid(change, f"an agent that calls the egress needs a token of ours, not {body.token_form}")
 
 
 def servers_relied_upon(prospect: Prospect) -> Problems:
