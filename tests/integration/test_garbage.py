@@ -38,11 +38,11 @@ ASKED = (  # who sends it, and where
     ("gateway", "weft.broker.mint"),
     ("signals", "weft.order.revoke"),
     *(("gateway", f"weft.order.approval.{what}") for what in ("ask", "show")),
-    *(("broker", subject) for subject in ("weft.order.approval.spend", "weft.order.status", "weft.broker.sealed")),
+    *(("broker", subject) for subject in ("weft.order.approval.spend", "weft.order.status")),
     ("revocation", "weft.broker.canary"),
 )
 ASKS_NOTHING = ("weft.edge.keys", "weft.health.")  # whatever comes is the question
-TOLD = (("point", f"weft.ack.{POINT}"),)  # nobody waits for an answer
+TOLD = (("point", f"weft.ack.{POINT}"), ("broker", "weft.broker.sealed"))  # nobody is owed an answer: a broker that lacks it is silent
 ELSEWHERE = {  # below; of the issuer no more than health; and what the egress alone asks, whose credential is made where there is one
     *("weft.order.cut", "weft.health.admission", "weft.health.issuer"),
     "weft.release.>",
@@ -69,6 +69,8 @@ GARBAGE = {
 def refuses(answer: dict) -> bool:
     """An event with a type that says why not, and that is no excuse for a bug."""
     data = answer["data"]
+    if isinstance(data.get("status"), int):  # what the edge hands on as HTTP
+        return data["status"] >= 400
     told = data["answers"] if answer["type"].startswith("org.weft.mint.") else [data]
     reasons = [one.get("refused") or next((one[name] for name in REASONS & one.keys()), None) for one in told]
     return bool(reasons) and all(reason not in (None, "internal") for reason in reasons)
