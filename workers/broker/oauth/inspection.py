@@ -98,9 +98,9 @@ def _audiences(trust_domain: str, facts: FactsTable) -> frozenset[str]:
 
 
 def _issued_to(token: Known, client: Authenticated) -> bool:
-    if isinstance(token, VerifiedAccessToken):
-        return token.claims.client_id == client.client.client_id
     names = {client.client.client_id, client.workload} - {None}
+    if isinstance(token, VerifiedAccessToken):
+        return token.claims.client_id in names  # of one for a tool, the agent
     if isinstance(token, VerifiedTransaction):
         return token.claims.req_wl in names
     return token.act.sub == client.workload
