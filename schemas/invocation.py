@@ -80,7 +80,9 @@ class Granted(Wire):
     request_id: Opaque
     txn: str
     endpoint: str  # where the tool lives; append the bound path
-    token: BearerToken | None = None  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10; or what `issued_token_type` says
+    token: BearerToken | None = Field(
+        default=None, repr=False
+    )  # a Transaction Token, draft-ietf-oauth-transaction-tokens-10; or what `issued_token_type` says
     token_type: Literal["N_A", "Bearer", "DPoP"] = "N_A"  # section 1.5 of the same; RFC 8693 section 2.2.1
     issued_token_type: Literal["urn:ietf:params:oauth:token-type:txn_token", "urn:ietf:params:oauth:token-type:access_token"] = (
         "urn:ietf:params:oauth:token-type:txn_token"

@@ -23,6 +23,8 @@ from config.settings import Settings, SettingsError
 from schemas.facts import Key, Selectors
 from streams.secretfile import write_secret
 from tests.support.identities import TRUST_DOMAIN, Keys, Signer
+from workers.broker.authservers.ports import NoWay
+from workers.broker.authservers.ways import BrokersWays
 from workers.common.clock import SystemClock
 from workers.common.identity import FactBundles, audience_of, verify_svid
 from workers.issuer.bundleboard import BundleBoard, jwks_by_domain
@@ -157,6 +159,20 @@ async def test_the_standard_client_fetches_and_validates(running: Running) -> No
     assert bundles.get_bundle_for_trust_domain(TrustDomain(TRUST_DOMAIN)).get_jwt_authority("dev-1") is not None
     validated = await running.client(lambda client: client.validate_jwt_svid(svid.token, running.audience))
     assert str(validated.spiffe_id) == ME
+
+
+async def test_a_broker_proves_who_it_is_to_an_authorization_server(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """draft-ietf-oauth-spiffe-client-auth-02: a JWT-SVID whose sole audience is the server's issuer; without one, a typed refusal."""
+    monkeypatch.delenv("SPIFFE_ENDPOINT_SOCKET", raising=False)
+    broker, server = "spiffe://88mph.com/services/broker", "https://login.partner.example"
+    ways = BrokersWays(running.settings)
+    with pytest.raises(NoWay):
+        await ways.svid(server)
+    running.table.rows = [(broker, Selectors(uid=os.getuid(), path=EXE))]
+    svid = await ways.svid(server)
+    validated = await running.client(lambda client: client.validate_jwt_svid(svid, server))
+    assert (str(validated.spiffe_id), validated.audience) == (broker, {server})
+    await ways.aclose()
 
 
 async def test_renewing_keeps_the_instance_and_each_svid_has_its_own_jti(running: Running) -> None:

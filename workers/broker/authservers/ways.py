@@ -1,10 +1,12 @@
-"""How the broker reaches other servers: HTTP to checked addresses, client certificates from its own folder, its SVID from the Workload API.
+"""How the broker reaches other servers: HTTP to checked addresses, client certificates from its own folder, its SVID from the Workload API
+that SPIFFE_ENDPOINT_SOCKET names, else from the development issuer's.
 
 The broker sends these requests itself and not through the edge: what is asked and answered are credentials, and the edge faces networks.
 """
 
 from __future__ import annotations
 
+import os
 import ssl
 
 from weft.errors import Unavailable
@@ -38,10 +40,9 @@ class BrokersWays:
 
     async def svid(self, audience: str) -> str:
         """See ports.Ways."""
-        if self._settings.workload_api is None:
-            raise NoWay("the broker has no Workload API")
+        socket = self._settings.workload_api or self._settings.state / "issuer" / "api.sock"
         try:
-            return await WorkloadAPI(f"unix://{self._settings.workload_api}")(audience)
+            return await WorkloadAPI(os.environ.get("SPIFFE_ENDPOINT_SOCKET", f"unix://{socket.absolute()}"))(audience)
         except Unavailable as error:
             raise NoWay(str(error)) from None
 
