@@ -16,7 +16,7 @@ from workers.cli.output import Output
 from workers.cli.reach import previewed
 
 REVOCABLE = ("token", "transaction", "instance", "agent", "namespace", "user", "key")
-LIFTABLE = ("instance", "agent", "namespace", "user")
+LIFTABLE = ("instance", "agent", "namespace", "user", "transaction")
 
 
 def add(commands: Commands) -> None:

@@ -111,7 +111,7 @@ def _approved(draft: Draft, since: int) -> str | Hold | Stop:
     ask = ask_of(draft.input, draft.human)
     if ask is None:
         return Hold("approval", "it needs an approval, and names no call that one could be bound to")
-    if draft.tool.revocation != "guard":
+    if draft.tool.revocation != "guard" or draft.tool.obtain is not None:
         return Stop(DenyReason.NARROWED, "an approval lets one call pass, and this tool has no guard that would hold a token to one call")
     now, digest = draft.input.now, asked_digest(ask)
     answered = [a for a in draft.facts.approvals_of(draft.input.caller.id) if a.digest == digest and not expired(a, now)]
