@@ -269,5 +269,7 @@ async def test_9396_a_child_has_no_type_that_its_transaction_did_not_begin_with(
     hot.put(agent.model_copy(update={"charter": agent.charter.model_copy(update={"authorization_details": (TYPE,)})}))
     record(hot, authorization_details=(TYPE,))
     search = hot.agent(id=SEARCH, instance="i" + "c3" * 13)
+    hot.broker.asked.clear()
     await hot.gateway.invoke(search.name, search.body(hot.clock.at, parent=parent.token, authorization_details=[DETAIL]), hot.clock.at)
+    assert hot.broker.asked == []
     assert parse(Denied, hot.stream.messages[-1][1]).data.reason is DenyReason.DETAILS_NOT_ALLOWED
