@@ -147,6 +147,7 @@ class Tool(Wire):
     environment: Environment = {}
     egress: Egress | None = None  # the egress stands before it: `workload` and `endpoint` are the egress's
     selectors: Selectors = Selectors()  # of its workload's process, where no agent has that SPIFFE ID; empty ones match nothing
+    document: Digest | None = None  # SHA-256 of the protected resource metadata that was accepted, RFC 9728
     state: State = "active"
 
 

@@ -353,10 +353,10 @@ class Obtained(Wire):
     detail: str | None = None  # which rule, or an error code of the standards
 
 
-class ClientDocument(Wire):
-    """The metadata document of a registered client is another than the one that was accepted."""
+class MetadataDocument(Wire):
+    """The metadata document of a registered client or tool is another than the one that was accepted."""
 
-    client_id: str
+    about: str  # the client's id, or `tool/<name>`
     document: Digest
     accepted: Digest | None = None
 
@@ -388,7 +388,7 @@ RecordData = (
     | Transmitted
     | Exchanged
     | NotExchanged
-    | ClientDocument
+    | MetadataDocument
     | Custody
     | Released
     | Obtained
@@ -413,7 +413,7 @@ BY_TYPE: dict[str, type[Any]] = {
     UNCONTAINED: Uncontained,
     EXCHANGED: Exchanged,
     NOT_EXCHANGED: NotExchanged,
-    DOCUMENT: ClientDocument,
+    DOCUMENT: MetadataDocument,
     CUSTODY: Custody,
     RELEASED: Released,
     CANARY_ISSUED: CanaryIssued,

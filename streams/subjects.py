@@ -72,6 +72,7 @@ RESPONSES = Subject("weft.command.signals.responses")  # which responses wait
 APPROVE = Subject("weft.command.registry.approve")
 APPROVALS = Subject("weft.command.registry.approvals")  # which approvals wait
 CIMD = Subject("weft.command.registry.cimd")
+CIMD_TOOL = Subject("weft.command.registry.resource")
 QUERY = Subject("weft.query.audit")
 SET = Subject("weft.set")  # a SET on its way in; SIGNAL holds it once stored
 

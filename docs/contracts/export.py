@@ -128,6 +128,9 @@ CHANNELS = (
     Channel(subjects.APPROVE, "registry", (Said(commands.APPROVE, commands.Approve),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.APPROVALS, "registry", (Said(commands.WAITING, commands.Waiting),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(subjects.CIMD, "registry", (Said(cimd.RESOLVE, cimd.Resolve),), (Said(cimd.RESOLVED, cimd.Resolved), _FAILED)),
+    Channel(
+        subjects.CIMD_TOOL, "registry", (Said(cimd.RESOLVE_TOOL, cimd.ResolveTool),), (Said(cimd.RESOLVED_TOOL, cimd.ResolvedTool), _FAILED)
+    ),
     Channel(subjects.QUERY, "audit", (Said(commands.QUERY, commands.Query),), (Said(commands.ANSWER, commands.Answer), _FAILED)),
     Channel(
         subjects.SET, "signals", (Said(points.SET_DELIVERED, points.SetDelivery),), (Said(points.SET_ANSWERED, points.SetAnswer), _FAILED)

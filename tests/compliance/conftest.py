@@ -3,6 +3,7 @@
 import pytest
 
 from tests.support.oauth import OAuthWorld
+from tests.support.web import Web
 
 
 @pytest.fixture
@@ -10,3 +11,8 @@ async def world():
     made = OAuthWorld()
     yield made
     await made.recorder.close()
+
+
+@pytest.fixture
+def web():
+    return Web()

@@ -2,49 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from argparse import Namespace
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from schemas.cimd import MAX_DOCUMENT_BYTES, Resolved
 from schemas.facts import Client
-from schemas.fetching import Fetch, Fetched
+from schemas.fetching import Fetched
 from tests.support.facts import body as fact_body
 from tests.support.hotpath import FixedClock
 from tests.support.identities import Signer
-from tests.support.oauth import EXCHANGE, client
+from tests.support.oauth import EXCHANGE, ISSUER, client
+from tests.support.web import Web
 from workers.cli.cimd import accepted_body
 from workers.registry.cimd.document import DocumentRefused
-from workers.registry.cimd.resolver import MAX_FRESH_S, MIN_FRESH_S, Resolver, Watcher, fresh_s
+from workers.registry.cimd.resolver import MAX_FRESH_S, MIN_FRESH_S, Resolver, Watcher, fresh_s, watched
 
 URL = "https://agents.example/c/triage.json"
 KEYS = "https://agents.example/c/triage.jwks"
 JWK = Signer().jwk
-
-
-@dataclass
-class Web:
-    """What stands at which URL."""
-
-    at: dict[str, Fetched] = field(default_factory=dict)
-    asked: list[Fetch] = field(default_factory=list)
-
-    def put(self, url: str, body: Any, *, status: int = 200, media: str = "application/json", cache: str = "", **more: Any) -> None:
-        text = body if isinstance(body, str) else json.dumps(body)
-        headers = (("content-type", media), *((("cache-control", cache),) if cache else ()))
-        self.at[url] = Fetched(status=status, headers=headers, body=text, **more)
-
-    async def fetch(self, asked: Fetch) -> Fetched:
-        self.asked.append(asked)
-        return self.at.get(asked.url, Fetched(status=404))
-
-
-@pytest.fixture
-def web() -> Web:
-    return Web()
 
 
 def document(**changes: Any) -> dict[str, Any]:
@@ -60,7 +37,7 @@ def document(**changes: Any) -> dict[str, Any]:
 
 
 async def resolve(web: Web, url: str = URL, held: Client | None = None) -> Resolved:
-    return await Resolver(web, lambda _: held).resolve(url)
+    return await Resolver(web, lambda _: held, ISSUER).resolve(url)
 
 
 async def test_4_what_the_document_says(web: Web) -> None:
@@ -220,11 +197,13 @@ async def test_5_a_changed_document_is_told_once_and_changes_nothing(web: Web) -
     assert isinstance(held, Client)
     told: list[Resolved] = []
 
-    async def changed(found: Resolved) -> None:
+    async def changed(about: str, found: Any) -> None:
+        assert about == URL
         told.append(found)
 
     clock = FixedClock()
-    watcher = Watcher(Resolver(web, lambda _: held), lambda: [held], changed, clock)
+    resolver = Resolver(web, lambda _: held, ISSUER)
+    watcher = Watcher(lambda: watched(resolver, [held], []), changed, clock)
     await watcher.look()
     assert told == []
     web.put(URL, document(jwks={"keys": [Signer(kid="thief").jwk]}))

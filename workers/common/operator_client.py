@@ -127,6 +127,11 @@ class OperatorClient:
         asked = cimd.Resolve(client_id=client_id)
         return await self._ask(subjects.CIMD.at(self.name), cimd.RESOLVE, asked, cimd.Resolved, deadline_s=RESOLVE_S)
 
+    async def resolve_tool(self, tool: str) -> cimd.ResolvedTool:
+        """What the metadata of a tool's resource says now (RFC 9728); nothing is written."""
+        asked = cimd.ResolveTool(tool=tool)
+        return await self._ask(subjects.CIMD_TOOL.at(self.name), cimd.RESOLVE_TOOL, asked, cimd.ResolvedTool, deadline_s=RESOLVE_S)
+
     async def revoke(self, order: Revoke) -> Answer:
         """Takes back at every enforcement point."""
         return await self._ask(subjects.REVOKE.at(self.name), commands.REVOKE, order, Answer)

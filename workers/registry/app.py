@@ -10,7 +10,7 @@ from weft.spiffeid import SpiffeID
 from config.settings import Settings
 from schemas import approvals, keys
 from schemas.approvals import Ask, Show, Spend
-from schemas.cimd import Resolve
+from schemas.cimd import Resolve, ResolveTool
 from schemas.commands import ANSWER, APPLIED, FAILED, Apply, Approve, Waiting
 from schemas.envelope import CloudEvent
 from schemas.points import ATTACH_ANSWERED, Attach, Attached, Failure
@@ -25,7 +25,7 @@ from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.runtime import Runtime
 from workers.registry.approvals.desk import Approvals
 from workers.registry.cimd.desk import Desk
-from workers.registry.cimd.resolver import Resolver, Watcher
+from workers.registry.cimd.resolver import Resolver, Watcher, watched
 from workers.registry.points import Announcer, attached, client_certificates, public_keys
 from workers.registry.recording import SOURCE, record
 from workers.registry.registry import Registry
@@ -55,9 +55,10 @@ class Service:
         self.approvals = Approvals(self._table, FactWriter(runtime.publisher, worker="registry"), self.recorder, runtime.clock)
         self.announcer = Announcer(self._table, nc.publish)
         runtime.facts.on_change(self.announcer.changed)
-        resolver = Resolver(Fetcher(nc, source=SOURCE), self._table.client)
+        resolver = Resolver(Fetcher(nc, source=SOURCE), self._table.client, settings.issuer)
         self.documents = Desk(self._table, resolver, self.recorder, settings.trust_domain)
-        self.watcher = Watcher(resolver, self._table.clients, self.documents.changed, runtime.clock)
+        table = self._table
+        self.watcher = Watcher(lambda: watched(resolver, table.clients(), table.tools()), self.documents.changed, runtime.clock)
 
     async def apply(self, who: Caller, asked: CloudEvent[Apply]) -> bytes:
         """The answer leaves when RECORD holds the command; without that it says so, and what became of the facts."""
@@ -95,7 +96,7 @@ def build(settings: Settings) -> FastStream:
         nonlocal service
         service = Service(runtime)
         runtime.spawn(service.announcer.run(), name="announcer")
-        runtime.spawn(service.watcher.run(), name="client_documents")
+        runtime.spawn(service.watcher.run(), name="documents")
 
     async def stop() -> None:
         await service.recorder.close()
@@ -106,6 +107,9 @@ def build(settings: Settings) -> FastStream:
     async def on_cimd(who: Caller, asked: CloudEvent[Resolve]) -> bytes:
         return await service.documents.resolve(who.name, asked.data)
 
+    async def on_cimd_tool(who: Caller, asked: CloudEvent[ResolveTool]) -> bytes:
+        return await service.documents.resolve_tool(who.name, asked.data)
+
     async def on_attach(who: Caller, asked: CloudEvent[Attach]) -> bytes:
         return await service.attach(who, asked)
 
@@ -115,6 +119,7 @@ def build(settings: Settings) -> FastStream:
     names = accounts(settings)
     rpc.serve(runtime, subjects.APPLY, Apply, on_apply, names, queue=QUEUE)
     rpc.serve(runtime, subjects.CIMD, Resolve, on_cimd, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.CIMD_TOOL, ResolveTool, on_cimd_tool, names, queue=QUEUE)
     rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE)
     rpc.serve(runtime, subjects.EDGE_KEYS, keys.KeysAsked, on_keys, names, queue=QUEUE)
     _serve_approvals(runtime, lambda: service.approvals)

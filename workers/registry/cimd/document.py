@@ -34,19 +34,24 @@ def check_url(client_id: str) -> None:
 
 def read_document(client_id: str, body: bytes, media_type: str) -> dict[str, Any]:
     """Steps 2 to 4.  Raises DocumentRefused."""
-    if not _is_json(media_type):
-        raise DocumentRefused("the answer is not application/json")
-    if len(body) > MAX_DOCUMENT_BYTES:
-        raise DocumentRefused(f"longer than {MAX_DOCUMENT_BYTES} bytes")
-    try:
-        document = parse_object(body, "the document")
-    except Malformed:
-        raise DocumentRefused("not a JSON object without duplicate names") from None
+    document = read_json(body, media_type)
     if document.get("client_id") != client_id:
         raise DocumentRefused("client_id is not the URL that it was fetched from")
     if {"client_secret", "client_secret_expires_at"} & document.keys():
         raise DocumentRefused("it holds a client secret, which everybody can read there")
     return document
+
+
+def read_json(body: bytes, media_type: str) -> dict[str, Any]:
+    """Step 2.  Raises DocumentRefused."""
+    if not _is_json(media_type):
+        raise DocumentRefused("the answer is not application/json")
+    if len(body) > MAX_DOCUMENT_BYTES:
+        raise DocumentRefused(f"longer than {MAX_DOCUMENT_BYTES} bytes")
+    try:
+        return parse_object(body, "the document")
+    except Malformed:
+        raise DocumentRefused("not a JSON object without duplicate names") from None
 
 
 def key_set_url(document: dict[str, Any]) -> str | None:
