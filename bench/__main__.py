@@ -6,14 +6,23 @@ import asyncio
 
 import uvloop
 
-from bench import counts, guard, invocation, minting, oauth, revocation
+from bench import counts, egress, guard, invocation, minting, oauth, revocation
 from bench.figures import publish
 
 
 async def main() -> None:
     """Everything, in one run."""
     alone = [*guard.figures(), *await minting.figures()]
-    publish([*alone, *await revocation.figures(), *await invocation.figures(), *await oauth.figures(), *await counts.figures()])
+    publish(
+        [
+            *alone,
+            *await revocation.figures(),
+            *await invocation.figures(),
+            *await oauth.figures(),
+            *await egress.figures(),
+            *await counts.figures(),
+        ]
+    )
 
 
 with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

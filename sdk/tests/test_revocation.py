@@ -91,6 +91,18 @@ def test_an_entry_hits_what_was_minted_below_it_whatever_its_iat():
     assert view.revoked(token(rev=2, iat=NOW - 4)) is None
 
 
+def test_a_revoked_key_is_revoked_whatever_counter_a_token_names():
+    """INVARIANT: an entry that names a signing key hits all that the key signs.
+
+    Comparing counters would break it: who holds a stolen key writes any counter into a token.
+    """
+    writer = Writer()
+    view = view_of(writer)
+    view.apply_entry(writer.entry(("key", KEY.kid)))
+    view.apply_entry(writer.entry(("user", "biff")))
+    assert view.revoked(token(rev=0)) == view.revoked(token(rev=2)) == 1
+
+
 def test_a_token_minted_beyond_the_view_says_so():
     writer = Writer()
     view = view_of(writer)

@@ -88,7 +88,9 @@ async def test_a_call_goes_through_with_the_credential_and_without_the_token(her
     used = [kept["data"] for _, kept in await here.invoking.record() if kept["type"] == USED]
     assert [(one["tool"], one["accepted"], one["outcome"]) for one in used] == [(TOOL, True, "positive")]
     assert got.response.headers["weft-record"]
-    (released,) = [kept["data"] for _, kept in await here.invoking.record() if kept["type"] == RELEASED_EVENT]
+    on_record = [kept["data"] for _, kept in await here.invoking.record() if kept["type"] == RELEASED_EVENT]
+    assert len(on_record) == 1
+    released = on_record[0]
     assert (released["tool"], released["credential"], released["version"], released["jti"]) == (TOOL, "search-key", 1, used[0]["jti"])
     await here.keymaster.weft("vault", "rotate", "search-key", stdin=b"the-second-secret")
     await here.call("GET", "/ok")
@@ -157,6 +159,30 @@ async def test_limits_end_an_answer_and_a_request(here: Egressing) -> None:
     with pytest.raises(httpx.RemoteProtocolError):  # it never ends, and its time is up
         await here.call("GET", "/hold")
     assert found(SECRET, b"".join(here.upstream.bodies)) == []
+
+
+async def test_a_body_that_no_token_binds_streams_through(here: Egressing) -> None:
+    """Verifies that a large upload is not held in memory, and ends at the record's limit; a token that binds the body is not for here."""
+    server, bound = here.invoking.server, await here.grant("POST", "/ok", b"x" * 1000)
+    await server.put_facts(
+        tool(TOOL, server, here.upstream, "search-key", bind=["method", "path"], egress={"max_request_bytes": 3_000_000})
+    )
+    broker, egress = (next(app for app in here.apps if app.runtime.worker == name) for name in ("broker", "egress"))
+
+    async def known() -> bool:
+        return (
+            "body" not in broker.runtime.facts.table.tool(TOOL).bind
+            and (await here.present(bound, "POST", "/ok", b"x" * 1000)).response.status_code == 403
+        )
+
+    await until(known)
+    body = bytes(range(256)) * 8000
+    got = await here.call("POST", "/ok", body)
+    assert got.response.status_code == 200
+    assert here.upstream.bodies[-1] == body
+    assert (await here.call("POST", "/ok")).response.status_code == 200
+    assert (await here.call("POST", "/ok", b"x" * 3_000_001)).response.status_code == 413
+    assert egress.runtime.fit()
 
 
 async def test_only_what_the_record_says_is_called(here: Egressing) -> None:

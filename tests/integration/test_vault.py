@@ -16,7 +16,7 @@ from weft.nkey import KeyPair
 from config.settings import Settings
 from schemas.facts import Kind, Tool
 from streams.envelope import load_kek
-from tests.support.custody import custodian
+from tests.support.custody import custodian, put
 from tests.support.fabric import FabricServer
 from tests.support.guarded import tool
 from tests.support.workers import running
@@ -177,7 +177,9 @@ async def test_two_brokers_share_one_file_and_two_machines_give_each_other_what_
     async with running(broker, here), running(broker, here):
         await keymaster.weft("vault", "put", "weather", *HOST, stdin=ONE.encode())
         names = [f"tool-{number}" for number in range(12)]
-        await asyncio.gather(*(_put(keymaster, name, f"{TWO}-{name}") for name in names))  # both answer; one file
+        await asyncio.gather(
+            *(put(keymaster.client, name, ("api.weather.example",), f"{TWO}-{name}") for name in names)
+        )  # both answer; one file
         for name in names:
             assert await value(here, keymaster, name) == f"{TWO}-{name}"
         shutil.copytree(here.state, there, ignore=shutil.ignore_patterns("js", "vault.db*", "box.json"))
@@ -203,17 +205,6 @@ async def value_of(settings: Settings, fact: Any) -> str:
         return (await Store(settings, load_kek(settings), vault).value(fact)).decode()
     finally:
         await vault.close()
-
-
-async def _put(keymaster: Any, name: str, text: str) -> None:
-    from workers.cli.vault import _boxed
-
-    class Args:
-        reason = None
-
-    Args.name = name
-    hosts = ("api.weather.example",)
-    await keymaster.client.vault(await _boxed(keymaster.client, "put", Args, type_="api_key", hosts=hosts, value=text))
 
 
 async def test_a_lost_vault_comes_back_from_its_backup_and_from_no_other(fabric_server, keymaster, tmp_path):

@@ -45,6 +45,12 @@ class Custodian:
         return json.loads(out.getvalue())
 
 
+async def put(client: OperatorClient, name: str, hosts: tuple[str, ...], value: str) -> None:
+    """A new credential, as `weft vault put` sends it."""
+    args = argparse.Namespace(name=name, reason=None)
+    await client.vault(await vault._boxed(client, "put", args, type_="api_key", hosts=hosts, value=value))
+
+
 async def custodian(server: FabricServer, monkeypatch: Any, *, roles: tuple[str, ...] = ROLES) -> Custodian:
     """A new person with these roles over the trust domain, connected."""
     pair = KeyPair("U")

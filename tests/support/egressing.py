@@ -41,7 +41,7 @@ class Upstream:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
                 headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if b": " in line)
-                body = await reader.readexactly(int(headers.get(b"content-length", b"0")))
+                body = await _body_of(reader, headers)
                 self.heads.append(head)
                 self.bodies.append(body)
                 self.arrived.set()
@@ -97,6 +97,16 @@ class Upstream:
                 await asyncio.sleep(0)  # a packet of its own
             writer.write(b"0\r\n\r\n")
         await writer.drain()
+
+
+async def _body_of(reader: asyncio.StreamReader, headers: dict[bytes, bytes]) -> bytes:
+    if headers.get(b"transfer-encoding") != b"chunked":
+        return await reader.readexactly(int(headers.get(b"content-length", b"0")))
+    parts = []
+    while size := int((await reader.readline()).strip(), 16):
+        parts.append((await reader.readexactly(size + 2))[:-2])
+    await reader.readline()
+    return b"".join(parts)
 
 
 def _printable() -> dict[str, Any]:
@@ -208,10 +218,7 @@ async def upstream() -> AsyncIterator[Upstream]:
 
 
 async def until(condition: Any, within_s: float = 6) -> None:
-    async with asyncio.timeout(within_s):
-        while not await condition():  # noqa: ASYNC110 - other workers' views have no event here
-            await asyncio.sleep(0.03)
-
-
-def now() -> float:
-    return time.time()
+    ends = time.monotonic() + within_s
+    while not await condition():
+        assert time.monotonic() < ends, "not in time"
+        await asyncio.sleep(0.03)

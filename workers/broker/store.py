@@ -136,6 +136,8 @@ class Store:
             raise NotHeld(f"version {version} is not kept")
         found = await self.vault.get(fact.name, digest)
         if found is not None:
+            if found.version != version:
+                raise NotHeld(f"what is kept as version {version} is another")
             return found
         asked = SealedAsked(what="credential", name=fact.name, digest=digest)
         answer = await self.peers.ask(asked) if self.peers is not None else None

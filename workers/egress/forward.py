@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 
 import structlog
 from weft.asgi import Message, Receive, Scope, Send, answer
@@ -28,6 +28,7 @@ from workers.egress.releases import NotReleased, Releases, Secret
 from workers.egress.scrub import Scrubber
 
 NO_BODY = (204, 304)
+Body = bytes | AsyncIterable[bytes]
 logger = structlog.get_logger()
 
 
@@ -54,18 +55,26 @@ class Forwarder:
         sending = _Sending(send)
         try:
             async with asyncio.timeout(self._egress.timeout_s):
-                await self._forward(scope, (await receive())["body"], sending)
+                await self._forward(scope, await self._body(scope, receive), sending)
         except TimeoutError:
             await self._end(sending, Failed(504, "upstream_timeout"))
         except Failed as failed:
             await self._end(sending, failed)
+
+    async def _body(self, scope: Scope, receive: Receive) -> Body:
+        """What the guard has read, or, where the token binds none of it, what comes."""
+        if not streams_request(self._tool):
+            body: bytes = (await receive())["body"]
+            return body
+        lengths = [value for name, value in scope["headers"] if name in (b"content-length", b"transfer-encoding")]
+        return _arriving(receive, self._egress.max_request_bytes) if any(value != b"0" for value in lengths) else b""
 
     async def _end(self, sending: _Sending, failed: Failed) -> None:
         logger.warning(log.UPSTREAM_FAILED, tool=self._tool.name, error=failed.error, begun=sending.begun)
         if not sending.begun:  # else the server ends the connection: an answer without an end
             await answer(sending.send, failed.status, failed.error)
 
-    async def _forward(self, scope: Scope, body: bytes, sending: _Sending) -> None:
+    async def _forward(self, scope: Scope, body: Body, sending: _Sending) -> None:
         verified: Verified = scope["weft"]
         try:
             async with self._releases.released(verified.token.raw, self._tool.name) as secret:  # 1
@@ -77,7 +86,7 @@ class Forwarder:
         except OutboundFailed as failed:
             raise Failed(504 if failed.reason == "timeout" else 502, f"upstream_{failed.reason}") from None
 
-    async def _exchange(self, scope: Scope, body: bytes, secret: Secret, sending: _Sending) -> None:
+    async def _exchange(self, scope: Scope, body: Body, secret: Secret, sending: _Sending) -> None:
         egress, query = self._egress, scope.get("query_string", b"").decode("latin-1")
         path = scope["raw_path"].decode("latin-1")[len(self._mount) :]
         url, headers = url_of(egress, path, query, secret.text), sent_headers(egress, scope["headers"], secret.text)
@@ -123,6 +132,25 @@ class _Sending:
     async def end(self) -> None:
         """All of it was sent."""
         await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def streams_request(tool: Tool) -> bool:
+    """Whether a request's body may go on as it comes: nothing of it is bound, or says what the call is about."""
+    return "body" not in tool.bind and not tool.object_fields
+
+
+async def _arriving(receive: Receive, most: int) -> AsyncIterator[bytes]:
+    """Parts of the caller's body, no more than the record allows.  Raises Failed."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Failed(400, "body_refused")
+        part: bytes = message.get("body", b"")
+        size, more = size + len(part), message.get("more_body", False)
+        if size > most:
+            raise Failed(413, "body_refused")
+        yield part
 
 
 def check_status(status: int) -> None:

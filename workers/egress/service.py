@@ -17,7 +17,7 @@ from weft.records import Tool as Attached
 from schemas.facts import Tool
 from workers.common.outbound import Outbound
 from workers.egress.exchange import NotPlain, check_plain
-from workers.egress.forward import Forwarder
+from workers.egress.forward import Forwarder, streams_request
 from workers.egress.releases import Releases
 
 MAX_HELD = 4096  # tools
@@ -34,7 +34,9 @@ class Served:
         routes: Routes = {(route.method, f"{self.mount}{route.path}"): (tool.name, route.actions) for route in self.egress.routes}
         forwarder = Forwarder(tool, self.egress, self.mount, releases, outbound)
         most = self.egress.max_request_bytes
-        self.app = GuardMiddleware(forwarder, guard, routes=routes, mount=self.mount, max_body_bytes=most)
+        self.app = GuardMiddleware(
+            forwarder, guard, routes=routes, mount=self.mount, max_body_bytes=most, read_body=not streams_request(tool)
+        )
 
 
 class Service:

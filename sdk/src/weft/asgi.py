@@ -65,11 +65,15 @@ class BodyRefused(Exception):
 class GuardMiddleware:
     """`routes` maps method and path to tool and actions; a path may end in `*`, and the longest one that fits counts.
 
-    `mount` is the part of the path that belongs to the tool's registered endpoint; the token is bound to what follows.
+    `mount` is the part of the path that belongs to the tool's registered endpoint; the token is bound to what follows.  With
+    `read_body` false the body is left to the application as it comes, for tools whose record binds none: a token that binds one is refused.
     """
 
-    def __init__(self, app: App, guard: Guard, *, routes: Routes, mount: str = "", max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self, app: App, guard: Guard, *, routes: Routes, mount: str = "", max_body_bytes: int = MAX_BODY_BYTES, read_body: bool = True
+    ) -> None:
         self._app = app
+        self._read_body = read_body
         self._max_body_bytes = max_body_bytes
         self._guard = guard
         self._mount = mount.rstrip("/")
@@ -90,9 +94,9 @@ class GuardMiddleware:
         if served is None:
             return await answer(send, 404, "not_found")
         try:
-            body = await read_body(receive, self._max_body_bytes)
+            body = await read_body(receive, self._max_body_bytes) if self._read_body else None
             shown = _shown(scope["headers"])
-            verified = await self._guard.check(shown.token, self._asked(scope, served, body, shown))
+            verified = await self._guard.check(shown.token, self._asked(scope, served, body or b"", shown))
         except BodyRefused as refused:
             return await answer(send, refused.status, "body_refused")
         except Refused as refused:
@@ -133,10 +137,10 @@ def _shown(headers: Iterable[Header]) -> _Shown:
 class _Exchange:
     """One accepted request: the application runs, and what it sends passes through here."""
 
-    def __init__(self, guard: Guard, verified: Verified, body: bytes, receive: Receive, send: Send) -> None:
+    def __init__(self, guard: Guard, verified: Verified, body: bytes | None, receive: Receive, send: Send) -> None:
         self._guard = guard
         self._verified = verified
-        self._body: bytes | None = body
+        self._body = body
         self._receive = receive
         self._send = send
         self._started = False
