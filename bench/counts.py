@@ -31,6 +31,7 @@ from weft import jws
 from weft.agent import Agent, HTTPCall
 from weft.connection import Connection
 from weft.identity import Identity
+from weft.lean import LeanClient
 from weft.session import connect
 
 from bench.figures import Figure
@@ -122,7 +123,7 @@ def _counted() -> Iterator[Counter[str]]:
     """Requests that wait for an answer, and every signature made or verified, at the libraries where that is possible."""
     made: Counter[str] = Counter({"round trips": 0, "signatures": 0, "verifications": 0})
     places: tuple[tuple[Any, str, str], ...] = (
-        (Client, "_request_new_style", "round trips"),
+        (LeanClient, "_request_new_style", "round trips"),
         (nacl.bindings, "crypto_sign", "signatures"),
         (TokenSigner, "issue_token", "signatures"),
         (nacl.bindings, "crypto_sign_open", "verifications"),

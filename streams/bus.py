@@ -18,7 +18,7 @@ from faststream import AckPolicy
 from faststream.nats import NatsBroker
 from faststream.nats.security import NatsCredentials
 from nats.aio.client import Client, Server
-from weft.headers import HeaderClient
+from weft.lean import LeanClient
 
 from config.settings import Settings
 from streams.callers import Caller, CallerUnknown, caller
@@ -61,7 +61,7 @@ class FabricBroker(NatsBroker):
     """Closes what it began to connect: nats-py leaves the socket of a start that was refused or interrupted open."""
 
     async def _connect(self) -> Client:
-        connection = HeaderClient()
+        connection = LeanClient()
         try:
             await connection.connect(**self._connection_kwargs)
         except BaseException:

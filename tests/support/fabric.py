@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from nats.aio.client import Client
-from weft.headers import HeaderClient
+from weft.lean import LeanClient
 from weft.nkey import KeyPair
 
 from config.settings import Settings
@@ -88,7 +88,7 @@ class FabricServer:
         await self.server.stop()
 
     async def _connect(self, **options: Any) -> Client:
-        nc = HeaderClient()  # what workers and the SDK connect with
+        nc = LeanClient()  # what workers and the SDK connect with
         self._clients.append(nc)
         try:
             await nc.connect(**options)

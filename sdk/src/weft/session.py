@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from nats.aio.client import Client, Server
 
-from weft.headers import HeaderClient
 from weft.identity import Identity
+from weft.lean import LeanClient
 
 GRACE_S = 5.0  # what requests in flight are given on a client that was replaced
 RECONNECT_S = (0.05, 0.5)  # pause before an attempt to reconnect, evenly spread so that many do not return at once
@@ -39,7 +39,7 @@ logger = logging.getLogger("weft.connection")
 
 async def connect(_: Identity, options: dict[str, Any]) -> Client:
     """The connector: one attempt, so that a refusal shows at once; from then on the client reconnects by itself."""
-    nc = HeaderClient()
+    nc = LeanClient()
     try:
         await nc.connect(**{**options, "allow_reconnect": False})
     except BaseException:
