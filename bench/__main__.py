@@ -6,13 +6,13 @@ import asyncio
 
 import uvloop
 
-from bench import counts, egress, guard, invocation, minting, oauth, revocation
+from bench import cold, counts, egress, guard, invocation, minting, oauth, revocation
 from bench.figures import publish
 
 
 async def main() -> None:
     """Everything, in one run."""
-    alone = [*guard.figures(), *await minting.figures()]
+    alone = [*guard.figures(), *await minting.figures(), *await cold.figures()]
     publish(
         [
             *alone,

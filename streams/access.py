@@ -209,7 +209,7 @@ _EDGE = Permissions(
 _EGRESS_NAME = "*.{egress}"  # an instance of it, then the egress's SPIFFE ID as a subject: each copy is a point of its own
 _EGRESS = Permissions(
     publish=(
-        *(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.VERDICT, s.RELEASE)),
+        *(f"{subject.prefix}.{_EGRESS_NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.SNAPSHOT, s.VERDICT, s.RELEASE)),
         DIRECT_GET_REVOCATIONS,
     ),
     subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.PUSH_DRILL.filter, s.EGRESS_HEALTH.filter, f"{s.worker_inbox('egress')}.>"),
@@ -288,8 +288,8 @@ CREDENTIALS: dict[str, Credential] = {
                 *_direct_get("CLAIMS"),
             ),
             subscribe=(
-                *(subject.filter for subject in (s.ORDER, s.COMPLETE, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.STATUS, s.EDGE_STATUS)),
-                s.DRILL.filter,
+                *(subject.filter for subject in (s.ORDER, s.COMPLETE, s.CLAIM, s.USE, s.ACK, s.SNAPSHOT, s.VERDICT)),
+                *(subject.filter for subject in (s.STATUS, s.EDGE_STATUS, s.DRILL)),
             ),
         ),
         _worker(
@@ -327,7 +327,7 @@ TEMPLATES: dict[str, Template] = {
             "point",
             Permissions(
                 publish=(
-                    *(f"{subject.prefix}.{NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.VERDICT, s.NOTICE, s.SET)),
+                    *(f"{subject.prefix}.{NAME}" for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.SNAPSHOT, s.VERDICT, s.NOTICE, s.SET)),
                     DIRECT_GET_REVOCATIONS,
                 ),
                 subscribe=(s.PUSH_REVOCATION.filter, s.PUSH_TOOL.filter, s.PUSH_DRILL.filter, _OWN_INBOX),
@@ -352,7 +352,8 @@ LIMITS: dict[str, Limits] = {
 
 EXPORTS: tuple[Export, ...] = (
     *(Export(subject.filter, "service", ("AGENTS",)) for subject in (s.INVOKE, s.TOOLS, s.COMPLETE, s.APPROVAL)),
-    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE, s.VERDICT)),
+    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.ATTACH, s.CLAIM, s.USE, s.ACK, s.NOTICE)),
+    *(Export(subject.filter, "service", ("POINTS", "EGRESS")) for subject in (s.SNAPSHOT, s.VERDICT)),
     Export(s.RELEASE.filter, "service", ("EGRESS",)),
     Export(s.EGRESS_HEALTH.filter, "service", ("EDGE",), by="EGRESS", response="Stream"),
     Export("weft.command.>", "service", ("OPERATORS",)),

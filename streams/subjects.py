@@ -55,6 +55,7 @@ ATTACH = Subject("weft.attach")
 CLAIM = Subject("weft.claim")
 USE = Subject("weft.use")
 ACK = Subject("weft.ack")
+SNAPSHOT = Subject("weft.snapshot")  # of what is revoked, for a guard that starts
 VERDICT = Subject("weft.verdict")  # a guard's own, on a canary
 NOTICE = Subject("weft.notice")  # a guard's own signal
 

@@ -183,12 +183,15 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "weft.egress.health",
     ),
     "egress": (
-        *(f"weft.{family}.i3.88mph~com.weft.egress" for family in ("attach", "claim", "use", "ack", "notice", "verdict", "release")),
+        *(
+            f"weft.{family}.i3.88mph~com.weft.egress"
+            for family in ("attach", "claim", "use", "ack", "notice", "snapshot", "verdict", "release")
+        ),
         "$JS.API.DIRECT.GET.REVOCATIONS",
     ),
     "agent": ("weft.invoke.{me}", "weft.tools.{me}", "weft.complete.{me}", "weft.approval.{me}"),
     "point": (
-        *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "verdict", "notice", "set")),
+        *(f"weft.{family}.{{me}}" for family in ("attach", "claim", "use", "ack", "snapshot", "verdict", "notice", "set")),
         "$JS.API.DIRECT.GET.REVOCATIONS",
     ),
     "operator": (
@@ -227,7 +230,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
     "signals": ("weft.set.>", "weft.command.signals.>", "weft.notice.>", "weft.push.record.>", "weft.edge.ssf", "weft.push.outgoing.>"),
     "revocation": (
         *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
-        *("weft.order.status", "weft.edge.status", "weft.verdict.>", "weft.command.revocation.drill.>"),
+        *("weft.order.status", "weft.edge.status", "weft.snapshot.>", "weft.verdict.>", "weft.command.revocation.drill.>"),
     ),
     "audit": ("weft.query.audit.>", "weft.push.record.>"),
     "admission": ("weft.order.cut",),

@@ -17,6 +17,7 @@ from weft.errors import GuardReason, Refused, Unavailable
 from weft.grants import Grant, headers_of
 from weft.guard import BEHIND_WAIT_S, Guard
 from weft.nkey import KeyPair
+from weft.point import Point
 
 from schemas.record import COMPLETED, USED
 from streams import keys
@@ -349,3 +350,36 @@ async def done(scope, receive, send):
     """A tool that does what it is told."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"done"})
+
+
+async def test_a_guard_that_starts_beside_many_entries_takes_a_snapshot(fabric_server, monkeypatch) -> None:
+    """Verifies that a guard started from the worker's snapshot refuses what was revoked before, follows on, and acknowledges."""
+    monkeypatch.setattr("workers.revocation.snapshots.LEAST", 1)
+    async with place(fabric_server) as made:
+        token, other = made.token(), made.token()
+        claims = json.loads(unb64u(token.split(".")[1]))
+        await made.revoke("token", claims["jti"])
+        fetched = []
+        real = Point.snapshot
+
+        async def counted(self, key_of):
+            found = await real(self, key_of)
+            fetched.append(found)
+            return found
+
+        monkeypatch.setattr(Point, "snapshot", counted)
+        connection, key = await made.connection(), fabric_server.keys["revocation"]
+        async with asyncio.timeout(10):  # until the worker's own view holds the entry
+            while await Point(connection).snapshot({key.kid: unb64u(key.jwk["x"])}.get) is None:  # noqa: ASYNC110 - it is asked
+                await asyncio.sleep(0.05)
+        fetched.clear()
+        guard = await made.guard(connection)
+        assert fetched[0] is not None
+        assert len(guard._follower.view._loaded) == 1
+        with pytest.raises(Refused) as refused:
+            await guard.check(token, ASKED)
+        assert refused.value.reason is GuardReason.REVOKED
+        assert await guard.check(other, ASKED)
+        await made.revoke("token", json.loads(unb64u(other.split(".")[1]))["jti"])
+        with pytest.raises(Refused):
+            await guard.check(other, ASKED)

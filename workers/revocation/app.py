@@ -14,6 +14,7 @@ import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faststream import FastStream
 from nats.aio.msg import Msg
+from weft.digest import canonical
 from weft.errors import Malformed
 from weft.jws import ed25519_key
 
@@ -22,6 +23,8 @@ from schemas.drills import Verdict
 from schemas.envelope import CloudEvent
 from schemas.points import CLAIM_ANSWERED, RECORDED, Claim, Use
 from schemas.revocation import COMMITTED, Ack, Complete, Signed
+from schemas.snapshot import ANSWERED as SNAPSHOT_ANSWERED
+from schemas.snapshot import SnapshotAsked
 from schemas.status import GIVEN, LIST_ANSWERED, Allocated, ListAsked
 from streams import keys, subjects
 from streams.bus import Caller, event, parse
@@ -45,6 +48,7 @@ from workers.revocation.postures import PostureFeed, Postures
 from workers.revocation.recording import SOURCE, Recording
 from workers.revocation.role import Role
 from workers.revocation.signing import KeySigner
+from workers.revocation.snapshots import Snapshots
 from workers.revocation.status import NATSAllocations, StatusIssuer
 from workers.revocation.stream import NATSLedgerStream
 from workers.revocation.writer import Writer
@@ -73,6 +77,12 @@ class Revocation:
         self.completions = Completions(self._facts, settings, self.orders, clock)
         self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
         postures = Postures(PostureFeed(nc), self._stream, recording)
+        self.snapshots = Snapshots(
+            runtime.revocations.view,
+            lambda: runtime.revocations.feed.sequence,
+            lambda claims, typ: self._signer.sign_bytes(canonical(claims), typ),
+            clock,
+        )
         self.drills = Drills(
             nc,
             self._facts,
@@ -174,6 +184,10 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
 
         runtime.handle(reply(), name="status")
 
+    async def on_snapshot(_: Caller, asked: CloudEvent[SnapshotAsked]) -> bytes | None:
+        answer = await worker.snapshots.answer(asked.data)
+        return None if answer is None else event(SNAPSHOT_ANSWERED, answer, source=SOURCE)
+
     async def on_verdict(who: Caller, said: CloudEvent[Verdict]) -> None:
         worker.drills.heard(who.name, said.data)
 
@@ -191,6 +205,7 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
     rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE)
     rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
     rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.SNAPSHOT, SnapshotAsked, on_snapshot, names)
     rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names)
     rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI

@@ -31,8 +31,12 @@ class KeySigner:
 
     def sign(self, payload: Wire, typ: str) -> str:
         """As compact JWS."""
+        return self.sign_bytes(payload.wire(), typ)
+
+    def sign_bytes(self, payload: bytes, typ: str) -> str:
+        """The same, of what is JSON already."""
         header = b64u(canonical({"alg": "EdDSA", "typ": typ, "kid": self.kid}))
-        signing_input = f"{header}.{b64u(payload.wire())}"
+        signing_input = f"{header}.{b64u(payload)}"
         return f"{signing_input}.{b64u(self._key.sign(signing_input.encode()))}"
 
     def __repr__(self) -> str:

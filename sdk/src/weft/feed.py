@@ -57,6 +57,11 @@ class RepublishedFeed:
         """The last sequence applied."""
         return self._applied.value
 
+    def skip_to(self, sequence: int) -> None:
+        """Before `start`: everything up to there is known already."""
+        self._applied.advance(sequence)
+        self._highest = max(self._highest, sequence)
+
     async def start(self) -> None:
         """Subscribe, load, follow.  Returns once everything that the stream held is applied; the caller sets the deadline."""
         self._task = asyncio.create_task(self._catch_up(), name=f"feed:{self._push}")

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable
 
 from nats.aio.client import Client
 
-from weft.errors import InvalidRevocation, UnknownKey
+from weft.errors import InvalidRevocation, Unavailable, UnknownKey
 from weft.feed import RepublishedFeed
 from weft.revocation import KeyOf, RevocationView
+from weft.snapshot import Manifest, Row
 from weft.watermark import Watermark
 
 STREAM = "REVOCATIONS"
@@ -26,6 +27,7 @@ ACK_RETRY_S = 1.0
 ACK_AFTER_S = 0.002  # other points of this process refuse first, and entries that follow at once share the acknowledgement
 
 SendAck = Callable[[int, int], Awaitable[None]]
+FetchSnapshot = Callable[[KeyOf], Awaitable[tuple[Manifest, list[Row]] | None]]
 logger = logging.getLogger("weft.follower")
 
 
@@ -33,13 +35,23 @@ class RevocationFollower:
     """`view` is the state; `on_entry` is called after each entry, in the same breath, so that nothing can be accepted in between."""
 
     def __init__(
-        self, nc: Client, key_of: KeyOf, *, on_entry: Callable[[], None], on_unknown_key: Callable[[], None], send_ack: SendAck
+        self,
+        nc: Client,
+        key_of: KeyOf,
+        *,
+        on_entry: Callable[[], None],
+        on_unknown_key: Callable[[], None],
+        send_ack: SendAck,
+        snapshot: FetchSnapshot | None = None,
     ) -> None:
+        """`snapshot`: asked once, before the stream; whatever it raises, and None, mean that the stream is read from its start."""
         self.view = RevocationView(key_of)
         self._counter = Watermark()
         self._on_entry = on_entry
         self._on_unknown_key = on_unknown_key
         self._send_ack = send_ack
+        self._key_of = key_of
+        self._snapshot = snapshot
         self._beacons = 0
         self._reached = asyncio.Event()
         self._ack_due = asyncio.Event()
@@ -50,11 +62,24 @@ class RevocationFollower:
         """Load, and return once a beacon has matched what is applied; the caller sets the deadline."""
         self._acks = asyncio.create_task(self._acknowledge(), name="weft acknowledgements")
         try:
+            await self._load_snapshot()
             await self._feed.start()
             await self._reached.wait()
         except BaseException:
             await self.stop()
             raise
+
+    async def _load_snapshot(self) -> None:
+        """It saves time and nothing else: doubt about it is a longer start."""
+        try:
+            found = await self._snapshot(self._key_of) if self._snapshot is not None else None
+        except (InvalidRevocation, Unavailable) as error:
+            logger.warning("snapshot_refused", extra={"detail": str(error)})
+            return
+        if found is not None:
+            self.view.load(*found)
+            self._counter.advance(self.view.counter)
+            self._feed.skip_to(found[0].seq)
 
     async def stop(self) -> None:
         """End and await everything it owns."""

@@ -118,6 +118,7 @@ class Guard:
             on_entry=self._stop_revoked,
             on_unknown_key=self._attach_due.set,
             send_ack=self._point.ack,
+            snapshot=self._point.snapshot,
         )
         await self._follower.start()
         self._connection.on_rebuilt(self._on_rebuilt)

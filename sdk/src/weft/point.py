@@ -17,14 +17,19 @@ import nats.errors
 from weft import reading as read
 from weft import wire
 from weft.connection import Connection
+from weft.digest import unb64u
 from weft.errors import Malformed, Unavailable
 from weft.records import Attachment, parse_attachment
+from weft.snapshot import KeyOf, Manifest, Row, read_manifest, read_rows
 
 ATTACH = "org.weft.point.attached.v1"
 CLAIM = "org.weft.point.claimed.v1"
 USE = "org.weft.point.used.v1"
 ACK = "org.weft.point.acked.v1"
 SIGNAL = "org.weft.point.signalled.v1"
+SNAPSHOT = "org.weft.snapshot.asked.v1"
+SNAPSHOT_S = 1.0  # of the manifest, and of each chunk; then the stream is read
+CHUNKS_AT_ONCE = 4
 VERDICT = "org.weft.drill.verdict.v1"
 DEADLINE_S = 2.0  # of a question; a guard that hears nothing by then refuses
 TRY_S = 0.8  # of one attempt, so that a lost one leaves time for another
@@ -65,6 +70,27 @@ class Point:
         connection = self._connection
         body = wire.event(ACK, {"n": counter, "epoch": epoch, "at": time.time()}, source=connection.source)
         await connection.publish(f"weft.ack.{connection.name}", body)
+
+    async def snapshot(self, key_of: KeyOf) -> tuple[Manifest, list[Row]] | None:
+        """A signed snapshot, where so much is revoked that it is worth it; raises Unavailable, InvalidRevocation."""
+        answer = await self._ask("weft.snapshot", SNAPSHOT, {}, SNAPSHOT_S)
+        if answer.get("manifest") is None:
+            return None
+        try:
+            manifest = read_manifest(read.text(answer, "manifest"), key_of)
+        except Malformed as error:
+            raise Unavailable(f"the snapshot cannot be read: {error}") from None
+        gate = asyncio.Semaphore(CHUNKS_AT_ONCE)
+
+        async def chunk(number: int) -> bytes:
+            async with gate:
+                said = await self._ask("weft.snapshot", SNAPSHOT, {"id": manifest.id, "chunk": number}, SNAPSHOT_S)
+            try:
+                return unb64u(read.text(said, "chunk"))
+            except ValueError:
+                raise Unavailable("a chunk of the snapshot cannot be read") from None
+
+        return manifest, read_rows(manifest, await asyncio.gather(*map(chunk, range(len(manifest.chunks)))))
 
     async def verdict(self, data: Mapping[str, Any]) -> None:
         """What the guard says of a canary.  Nobody answers."""

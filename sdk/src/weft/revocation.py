@@ -19,11 +19,12 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from weft.errors import InvalidRevocation, UnknownKey
 from weft.revocation_messages import BEACON_TYP, ENTRY_TYP, GENESIS, Beacon, Entry, UnverifiedMessage, is_signed, read_event, read_message
+from weft.snapshot import Manifest, Row
 from weft.token import MAX_TTL_S, SKEW_S
 
 KEEP_S = MAX_TTL_S + 2 * SKEW_S + 60  # a token minted before an entry is dead this long after it; the minute is for views behind
@@ -56,6 +57,7 @@ class RevocationView:
         self._hit: dict[str, int] = {}  # target digest to the highest entry that names it
         self._keys: set[str] = set()  # those of them that are signing keys
         self._kept: deque[Entry] = deque()
+        self._loaded: deque[Row] = deque()  # from a snapshot, the oldest first
         self._posture = 0  # the newest facts revision that an applied entry names
         self._newest: Beacon | None = None  # the newest beacon, reached or not
         self._reached: Beacon | None = None  # the newest beacon that matched what is applied
@@ -108,6 +110,32 @@ class RevocationView:
             if n is not None and (n > rev or target in self._keys):
                 return n
         return None
+
+    @property
+    def head(self) -> str:
+        """The hash of the last entry applied."""
+        return self._head
+
+    @property
+    def posture(self) -> int:
+        """The newest facts revision that an applied entry names."""
+        return self._posture
+
+    def rows(self) -> list[Row]:
+        """Everything that is kept, for a snapshot: each target once, with the highest entry that names it."""
+        hit, keys = self._hit, self._keys
+        rows = [row for row in self._loaded if hit.get(row.target) == row.n]
+        rows += [Row(t, e.n, e.at, t in keys) for e in self._kept for t in e.targets if hit.get(t) == e.n]
+        return rows
+
+    def load(self, manifest: Manifest, rows: Sequence[Row]) -> None:
+        """Start from a snapshot whose signature and chunks were verified; raises InvalidRevocation where anything was heard before."""
+        if self.counter or self._early or self._newest is not None:
+            raise InvalidRevocation("a view that has begun takes no snapshot")
+        self.counter, self._head, self.epoch, self._posture = manifest.n, manifest.head, manifest.epoch, manifest.posture
+        self._loaded = deque(rows)
+        self._hit = {row.target: row.n for row in rows}
+        self._keys = {row.target for row in rows if row.is_key}
 
     # --- what it hears --------------------------------------------------------------------------------------------------------
 
@@ -220,6 +248,11 @@ class RevocationView:
                 if self._hit.get(target) == entry.n:
                     del self._hit[target]
                     self._keys.discard(target)
+        while self._loaded and self._loaded[0].at + KEEP_S < now:
+            row = self._loaded.popleft()
+            if self._hit.get(row.target) == row.n:
+                del self._hit[row.target]
+                self._keys.discard(row.target)
 
     def _poison(self, why: str) -> None:
         self.poisoned = self.poisoned or why

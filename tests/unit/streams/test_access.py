@@ -74,7 +74,7 @@ def test_only_fabric_exports_and_no_stream_of_names_leaves_it() -> None:
     }
     assert not any({"SYS", "AUTH"} & set(export.to) for export in EXPORTS)
     assert {export.subject for export in EXPORTS if "EGRESS" in export.to} == {  # what a guard needs, and the credential of a call
-        *(f"weft.{family}.>" for family in ("attach", "claim", "use", "ack", "notice", "verdict", "release")),
+        *(f"weft.{family}.>" for family in ("attach", "claim", "use", "ack", "notice", "snapshot", "verdict", "release")),
         *(f"weft.push.{family}.>" for family in ("revocation", "tool", "drill")),
         access.DIRECT_GET_REVOCATIONS,
     }
