@@ -175,6 +175,7 @@ ACCESS_REFUSED: dict[str, dict[str, Any]] = {
     "without sub": {"sub": None},
     "of another workload": {"sub": ADVISOR, "client_id": FRONT},
     "of another client": {"sub": "console", "client_id": FRONT},
+    "of a client that has this name elsewhere": {"client_id": "front"},
     "in which somebody else acts": {"client_id": FRONT, "act": {"sub": "spiffe://88mph.com/agents/thief"}},
     "bound to a key that was not shown": {"client_id": FRONT, "cnf": {"jkt": "a" * 43}},
 }
@@ -215,7 +216,7 @@ async def test_a_token_of_unknown_scope_needs_a_ceiling(world: OAuthWorld) -> No
         assert await refused(world, subject_token_type=f"{TYPE}{type_}") == "unauthorized_client"
 
 
-@pytest.mark.parametrize("changes", [{"aud": "front"}, {"aud": "https://fabric.88mph.com"}, {"aud": ["front", "x"], "azp": "front"}])
+@pytest.mark.parametrize("changes", [{"aud": FRONT}, {"aud": "https://fabric.88mph.com"}, {"aud": [FRONT, "x"], "azp": FRONT}])
 async def test_id_tokens(world: OAuthWorld, changes: dict[str, Any]) -> None:
     inbound = world.person(typ="JWT", client_id=None, scope=None, **changes)
     assert payload(await token(world, subject_token=inbound, subject_token_type=f"{TYPE}id_token"))["sub"] == "marty"
@@ -225,10 +226,14 @@ async def test_id_tokens(world: OAuthWorld, changes: dict[str, Any]) -> None:
     "changes",
     [
         {"aud": "other"},
-        {"aud": ["front", "x"]},
-        {"aud": ["front", "x"], "azp": "x"},
-        {"aud": "front", "typ": "at+jwt"},
-        {"aud": "front", "exp": NOW},
+        {"aud": "front"},
+        {"aud": [FRONT, "x"]},
+        {"aud": "https://fabric.88mph.com", "azp": "another-app"},
+        {"aud": FRONT, "act": {"sub": "spiffe://88mph.com/agents/thief"}},
+        {"aud": FRONT, "cnf": {"jkt": "a" * 43}},
+        {"aud": [FRONT, "x"], "azp": "x"},
+        {"aud": FRONT, "typ": "at+jwt"},
+        {"aud": FRONT, "exp": NOW},
     ],
 )
 async def test_id_tokens_that_are_refused(world: OAuthWorld, changes: dict[str, Any]) -> None:
@@ -241,6 +246,9 @@ async def test_jwts_of_a_provider(world: OAuthWorld) -> None:
     assert await token(world, subject_token=inbound, subject_token_type=f"{TYPE}jwt")
     scoped = world.person(typ="JWT", scope="other")
     assert await refused(world, subject_token=scoped, subject_token_type=f"{TYPE}jwt") == "invalid_scope"
+    for changes in ({"aud": "https://other"}, {"act": {"sub": "somebody"}}, {"cnf": {"jkt": "a" * 43}}):
+        held = world.person(**{"typ": "JWT", "aud": ISSUER, "scope": None, **changes})
+        assert await refused(world, subject_token=held, subject_token_type=f"{TYPE}jwt") == "invalid_request"
     elsewhere = world.person(typ="JWT", aud="https://other")
     assert await refused(world, subject_token=elsewhere, subject_token_type=f"{TYPE}jwt") == "invalid_request"
 
@@ -296,15 +304,41 @@ async def test_unsigned_json_may_hold_more(world: OAuthWorld) -> None:
     assert payload(await token(world, subject_token='{"sub":"marty","email":"m@88mph.com"}'))["sub"] == "marty"
 
 
-async def test_an_access_token_of_ours_is_the_first_link_of_the_chain(world: OAuthWorld) -> None:
-    issued = await world.post(
-        "/oauth/token", {"grant_type": "client_credentials", **world.proven("researcher"), "scope": "web.search.execute"}
+async def own_access_token(world: OAuthWorld, name: str = "researcher", **form: str) -> str:
+    """Of client_credentials, for the fabric itself or a resource."""
+    answer = await world.post(
+        "/oauth/token", {"grant_type": "client_credentials", **world.proven(name), "scope": "web.search.execute", **form}
     )
-    inbound = issued.json()["access_token"]
+    assert answer.status_code == 200, answer.text
+    return answer.json()["access_token"]
+
+
+async def test_an_access_token_of_ours_is_the_first_link_of_the_chain(world: OAuthWorld) -> None:
+    inbound = await own_access_token(world, resource="https://api.88mph.com")
     claims = payload(await token(world, subject_token=inbound, subject_token_type=f"{TYPE}access_token"))
     assert claims["req_chain"] == [{"wl": RESEARCHER, "jti": payload(inbound)["jti"], "iat": NOW}]
     assert claims["sub"] == "researcher"
     world.revocations.hit.add(target_digest("token", payload(inbound)["jti"]))
+    assert await refused(world, subject_token=inbound, subject_token_type=f"{TYPE}access_token") == "invalid_request"
+
+
+async def test_an_access_token_of_another_client_is_nobody_elses_to_exchange(world: OAuthWorld) -> None:
+    """INVARIANT: a client exchanges its own access token, or one that was meant for a resource it serves; no other that it came by.
+
+    The fabric is the audience of most of them, so that asking for the audience alone would let every client act as every other.
+    """
+    inbound = {"subject_token": await own_access_token(world), "subject_token_type": f"{TYPE}access_token"}
+    assert await refused(world, **inbound) == "invalid_request"
+    assert await token(world, "researcher", **inbound)
+
+
+async def test_a_token_for_one_call_is_a_leaf(world: OAuthWorld) -> None:
+    """Verifies that who was called with an access token gets nothing for it, though the call was meant for a resource it serves."""
+    made = payload((await call(world)).json()["access_token"])
+    act = {"sub": RESEARCHER, "instance": made["act"]["instance"]}
+    leaf = {"client_id": RESEARCHER, "sub": "marty", "aud": "https://api.88mph.com", "act": act, "call": made["call"]}
+    claims = {name: made[name] for name in ("iss", "iat", "exp", "jti", "txn", "rev", "facts", "purp", "req_wl")}
+    inbound = world.own({**claims, **leaf, "scope": "web.search.execute"}, "at+jwt")
     assert await refused(world, subject_token=inbound, subject_token_type=f"{TYPE}access_token") == "invalid_request"
 
 

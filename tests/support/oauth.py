@@ -147,7 +147,13 @@ class OAuthWorld:
             services,
             client("console", self.keys["console"], ceilings={}, grant_types=["client_credentials"]),
             client("front", self.keys["front"], spiffe_id=FRONT, protects=["https://api.88mph.com"]),
-            client("researcher", self.keys["researcher"], spiffe_id=RESEARCHER, scopes=["web.search.execute"]),
+            client(
+                "researcher",
+                self.keys["researcher"],
+                spiffe_id=RESEARCHER,
+                scopes=["web.search.execute"],
+                resources=["https://api.88mph.com"],
+            ),
             client("svid-researcher", auth_method="spiffe_jwt", spiffe_id=RESEARCHER),
         ]
 
@@ -203,7 +209,7 @@ class OAuthWorld:
             "iss": PROVIDER,
             "aud": "https://fabric.88mph.com",
             "sub": "marty",
-            "client_id": "researcher",
+            "client_id": RESEARCHER,
             "scope": "web.search.execute process.refund",
             "exp": now + 200,
             "iat": now,

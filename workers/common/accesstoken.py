@@ -61,6 +61,11 @@ class VerifiedAccessToken:
         return self.claims.rev
 
     @property
+    def audiences(self) -> frozenset[str]:
+        """Whom it is for."""
+        return frozenset((self.claims.aud,) if isinstance(self.claims.aud, str) else self.claims.aud)
+
+    @property
     def scope(self) -> tuple[str, ...]:
         """The scope, one by one."""
         return tuple(self.claims.scope.split())
@@ -103,7 +108,7 @@ def verify_access_token(
     """
     token = read_access_token(unverified_token, facts, issuer=issuer, now=now)  # 1 to 5
     claims = token.claims
-    if audience not in ((claims.aud,) if isinstance(claims.aud, str) else claims.aud):  # 6
+    if audience not in token.audiences:  # 6
         raise AccessTokenRefused("for another audience")
     if not token.client_active(facts):  # 7
         raise AccessTokenRefused("its client is no active client")

@@ -111,8 +111,7 @@ def _may_see(token: Known, client: Authenticated) -> bool:
     if _issued_to(token, client):
         return True
     if isinstance(token, VerifiedAccessToken):
-        named = (token.claims.aud,) if isinstance(token.claims.aud, str) else token.claims.aud
-        return bool(set(named) & set(client.client.protects))
+        return bool(token.audiences & set(client.client.protects))
     if isinstance(token, VerifiedToken):
         return token.call.workload == client.workload or token.call.resource in client.client.protects
     return "txn_token" in client.client.ceilings

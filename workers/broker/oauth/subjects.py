@@ -2,11 +2,13 @@
 
 | type | who vouches | what it must be for |
 |---|---|---|
-| `access_token` | a provider of people, or Weft itself | this client: its `client_id` or `may_act`, or a resource that the client serves |
+| `access_token` | a provider of people, or Weft itself | this client (`client_id`, `may_act`), or a resource that the client serves |
 | `id_token` | a provider of people | this client, or this fabric |
 | `jwt` | a provider of people | this fabric |
 | `self_signed` | the client, with the key it authenticates with | this issuer alone |
 | `unsigned_json` | the client's authentication alone | |
+
+A provider names this client by its SPIFFE ID or its URL: an opaque client_id may be somebody else's there (a confused deputy's way in).
 
 Whatever names a workload names the client's own: nobody vouches for another's.  A Transaction Token is `replacements`' business.  SAML
 assertions are not taken.  All refusals are OAuthRefused (invalid_request, RFC 8693 section 2.2.2), and repeat nothing.
@@ -31,7 +33,7 @@ from schemas.token import Requested
 from streams.facts_table import FactsTable
 from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.refusals import OAuthRefused
-from workers.common.accesstoken import AccessTokenRefused, verify_access_token
+from workers.common.accesstoken import AccessTokenRefused, VerifiedAccessToken, verify_access_token
 from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
 from workers.common.decision.draft import is_workload
 from workers.common.jose import ParsedJWS
@@ -106,13 +108,23 @@ def _check_addressed(claims: Mapping[str, Any], issuer: UserIssuer, named: set[s
 
     A token for a resource that the client serves was shown to it by somebody else, whose key it checked itself (RFC 9449 section 7.1).
     """
-    own = {client.client.client_id, client.workload} - {None}
+    own = _known_to_others(client)
     if issuer.aud not in audiences(claims.get("aud")) or not named & own:
         raise IdentityRefused(_INVALID, "neither for this client nor for a resource that it serves")
-    if party_of(claims, "act", issuer) not in (None, *own):
+    _check_holder(claims, issuer, client)
+
+
+def _check_holder(claims: Mapping[str, Any], issuer: UserIssuer, client: Authenticated) -> None:
+    """Nobody else acts in it, and its key was shown where it has one (RFC 8693 section 4.1, RFC 7800 section 3.1)."""
+    if party_of(claims, "act", issuer) not in (None, *_known_to_others(client)):
         raise IdentityRefused(_INVALID, "somebody else acts in it")
     if "cnf" in claims and claims["cnf"] not in ({"jkt": client.jkt}, {"x5t#S256": client.x5t}):
         raise IdentityRefused(_INVALID, "bound to a key that the client has not shown")
+
+
+def _known_to_others(client: Authenticated) -> set[str]:
+    """Names that mean this client to a provider too.  An opaque client_id does not: there, it may be somebody else's."""
+    return {name for name in (client.workload, client.client.client_id) if name is not None and "://" in name}
 
 
 def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
@@ -120,11 +132,13 @@ def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
     if (jws.typ or "").lower() not in ("", "jwt"):
         raise IdentityRefused(_INVALID, "typ is another token's")
     issuer, claims = _by_provider(jws, reading)
-    named = audiences(claims.get("aud"))
-    if not {client.client.client_id, client.workload, issuer.aud} & set(named):
+    named, own = audiences(claims.get("aud")), _known_to_others(client)
+    if not (own | {issuer.aud}) & set(named):
         raise IdentityRefused(_INVALID, "neither for this client nor for this fabric")
-    if len(named) > 1 and claims.get("azp") not in (client.client.client_id, client.workload):  # OpenID Connect Core section 3.1.3.7
-        raise IdentityRefused(_INVALID, "for several audiences, and azp is not this client")
+    azp = claims.get("azp")  # OpenID Connect Core section 3.1.3.7
+    if (len(named) > 1 and azp not in own) or azp not in (None, issuer.aud, *own):
+        raise IdentityRefused(_INVALID, "issued to another client (azp)")
+    _check_holder(claims, issuer, client)
     return _person(token, "id_token", issuer, claims, scope=None, client_id=client.client.client_id)
 
 
@@ -135,6 +149,7 @@ def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
     issuer, claims = _by_provider(jws, reading)
     if not {issuer.aud, reading.issuer} & set(audiences(claims.get("aud"))):
         raise IdentityRefused(_INVALID, "aud is not this fabric")
+    _check_holder(claims, issuer, client)
     scope = scope_of(claims["scope"]) if "scope" in claims else None
     return _person(token, "jwt", issuer, claims, scope=scope, client_id=client.client.client_id)
 
@@ -172,10 +187,35 @@ def _person(
 
 
 def _own_access_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
-    """Issued here; for this fabric, or for a resource that the client serves.  Its holder is the first link of the call chain."""
+    """Issued here; the client's own, or for a resource that it serves.  Its holder is the first link of the call chain.
+
+    One for a single call of a tool is a leaf: nothing follows from it.
+    """
+    found = _live_access_token(token, client, reading)
+    claims = found.claims
+    if claims.call is not None:
+        raise IdentityRefused(_INVALID, "a token for one call is a leaf")
+    if not found.audiences & set(client.client.protects) and claims.client_id != client.client.client_id:
+        raise IdentityRefused(_INVALID, "neither this client's own nor for a resource that it serves")
+    link = Requested(wl=claims.workload or claims.client_id, jti=claims.jti, iat=claims.iat)
+    return Vouched(
+        Subject(
+            type="access_token",
+            sub=claims.sub,
+            iss=claims.iss,
+            scope=found.scope,
+            exp=claims.exp,
+            chain=(link,),
+            digest=found.digest,
+        )
+    )
+
+
+def _live_access_token(token: str, client: Authenticated, reading: Reading) -> VerifiedAccessToken:
+    detail = ""
     for audience in (reading.issuer, *client.client.protects):
         try:
-            found = verify_access_token(
+            return verify_access_token(
                 token,
                 reading.facts,
                 reading.revocations,
@@ -187,20 +227,6 @@ def _own_access_token(token: str, client: Authenticated, reading: Reading) -> Vo
             )
         except AccessTokenRefused as refused:
             detail = refused.detail
-            continue
-        claims = found.claims
-        link = Requested(wl=claims.workload or claims.client_id, jti=claims.jti, iat=claims.iat)
-        return Vouched(
-            Subject(
-                type="access_token",
-                sub=claims.sub,
-                iss=claims.iss,
-                scope=found.scope,
-                exp=claims.exp,
-                chain=(link,),
-                digest=found.digest,
-            )
-        )
     raise IdentityRefused(_INVALID, detail)
 
 
