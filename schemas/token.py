@@ -21,6 +21,7 @@ MAX_TOKEN_BYTES = 4096
 MAX_HOPS = 8
 MAX_DETAILS = 4
 TokenForm = Literal["txn", "resource", "access_token", "jwt_svid", "external"]  # what a tool takes; docs/tokens.md says which when
+LEAVES: frozenset[TokenForm] = frozenset(("resource", "access_token", "external"))  # whose audience is the tool alone: no parents
 
 
 class AuthorizationDetail(Wire):

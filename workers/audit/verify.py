@@ -15,7 +15,7 @@ from weft.digest import call_digest
 from schemas import record
 from schemas.decision import Decision, DecisionInput, Gate, Grant
 from schemas.record import Denied, Exchanged, Issued, NotExchanged
-from schemas.token import TokenClaims
+from schemas.token import LEAVES, TokenClaims
 from streams.facts_table import FactsTable
 from workers.audit.exchanges import verify_exchange, verify_gates
 from workers.audit.index import Indexed
@@ -94,6 +94,8 @@ def _granted(claims: TokenClaims, grant: Grant) -> dict[str, bool]:
         "resource": call.resource == grant.resource,
         "bound": call.bound == grant.bound,
         "single_use": call.single_use == grant.single_use,
+        "authorization_details": call.authorization_details == grant.authorization_details,
+        "aud": (claims.aud == grant.resource) == (grant.audience in LEAVES),
         "sub": claims.sub == grant.sub,
         "scope": claims.scope == claims.purp == grant.purpose,
         "tctx": claims.tctx == grant.ceiling,

@@ -12,12 +12,11 @@ from weft.digest import call_digest
 from config.settings import Settings
 from schemas.decision import Decision, DecisionInput, Grant
 from schemas.reasons import DenyReason
-from schemas.token import MAX_TTL_S, AuthorizationDetail
+from schemas.token import LEAVES, MAX_TTL_S, AuthorizationDetail
 from workers.common.derived import Derived
 from workers.common.requests import RequestRefused
 
 FreshID = Callable[[], str]
-LEAVES = frozenset(("resource", "access_token", "external"))  # forms whose audience is the tool alone
 _VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 

@@ -126,6 +126,8 @@ async def test_a_decision_that_never_was_is_found(facts: list[Message]) -> None:
         (("decision", "grant", "ttl_s"), 300),
         (("claims", "call", "actions"), ["payout"]),
         (("claims", "sub"), "biff"),
+        (("claims", "call", "authorization_details"), [{"type": "urn:88mph:all"}]),
+        (("claims", "aud"), "https://payments.88mph.com"),
     ):
         forged = [honest[0], honest[1]._replace(event=changed(honest[1].event, ("data", *path), value)), honest[2]]
         assert [found["seq"] for found in verified(forged, messages)["differ"]] == [honest[1].seq], path
