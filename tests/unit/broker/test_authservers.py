@@ -37,7 +37,7 @@ from workers.broker.authservers.ports import NoWay
 from workers.broker.claims import fresh_id
 from workers.broker.signer import TokenSigner
 from workers.common.outbound import Answer, OutboundFailed, OutboundRefused
-from workers.common.recorder import Recorder
+from workers.common.recorder import Recorder, RecordUnavailable
 from workers.common.requests import RequestRefused
 
 CRM = "https://crm.88mph.com"
@@ -293,6 +293,18 @@ def test_a_token_serves_until_the_tools_limit_and_a_bounded_number_of_calls() ->
     assert holding.take(WHOSE, call(), NOW) is None
 
 
+def test_the_oldest_makes_room_and_is_not_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.broker.authservers.held.MAX_HELD", 2)
+    holding = Holding()
+    one, two, three = (
+        Held(WHOSE._replace(sub=name), SERVER, name, exp=NOW + 60, until=NOW + 60, jti="j", calls=[call()]) for name in ("a", "b", "c")
+    )
+    assert holding.put(one) == holding.put(two) == []
+    assert holding.put(three) == [one]
+    assert holding.take(one.whose, call(), NOW) is None
+    assert len(holding) == 2
+
+
 def test_any_of_its_calls_ends_it() -> None:
     holding = Holding()
     held = Held(WHOSE, SERVER, "opaque-9", exp=NOW + 60, until=NOW + 60, jti="j", calls=[call("j1", ("a",)), call("j2", ("b",))])
@@ -378,6 +390,26 @@ async def test_what_was_revoked_while_it_was_obtained_is_not_handed_out() -> Non
     town.hit.add("j")
     assert await town.reason() is DenyReason.REVOKED
     assert town.said() == ["asked", "revoked"]
+
+
+async def test_what_cannot_be_recorded_is_not_used_and_does_not_live() -> None:
+    town = Town()
+    record = town.elsewhere._record.record
+    asked = 0
+
+    async def failing(*given: Any) -> int:
+        nonlocal asked
+        asked += 1
+        if asked == 2:
+            raise RecordUnavailable("full")
+        return await record(*given)
+
+    town.elsewhere._record.record = failing  # type: ignore[method-assign]
+    with pytest.raises(RecordUnavailable):
+        await town.elsewhere.for_egress("crm", call())
+    await asyncio.gather(*town.tasks)
+    assert town.said() == ["asked", "revoked"]
+    assert len(town.elsewhere) == 0
 
 
 async def test_a_server_that_is_busy_is_asked_again_to_take_it_back() -> None:

@@ -19,6 +19,7 @@ from schemas.facts import AuthorizationServer
 from workers.common.outbound import Answer
 
 MAX_TOKEN_CHARS = 8192
+LONGEST_S = 31_536_000  # what says that it lives longer than a year is kept no longer than that
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # RFC 6750 section 2.1
 _ERRORS = frozenset(
     (
@@ -90,7 +91,7 @@ def read_token(answer: Answer, *, asked: Collection[str], resource: str, exchang
     if not set(scope) <= set(asked):
         raise AnswerRefused("the token is for more than was asked for")
     _check_audience(token, resource)
-    return Obtained(token, life_s if type(life_s) is int and life_s > 0 else None, scope)
+    return Obtained(token, min(life_s, LONGEST_S) if type(life_s) is int and life_s > 0 else None, scope)
 
 
 def _check_audience(token: str, resource: str) -> None:

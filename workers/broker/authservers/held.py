@@ -15,8 +15,8 @@ from schemas.authservers import ObtainBy
 from schemas.facts import AuthorizationServer
 
 MARGIN_S = 5  # a token that ends sooner is not given out again
-MAX_HELD = 4096
-MAX_CALLS = 64  # remembered of a token; a call beyond that gets a token of its own
+MAX_HELD = 1024
+MAX_CALLS = 32  # remembered of a token; a call beyond that gets a token of its own
 
 
 class Whose(NamedTuple):
@@ -72,12 +72,14 @@ class Holding:
         held.calls.append(call)
         return held
 
-    def put(self, held: Held) -> None:
-        """From now on."""
-        while len(self._alive) >= MAX_HELD:
-            self.drop(next(iter(self._alive)))
+    def put(self, held: Held) -> list[Held]:
+        """From now on.  What makes room, the oldest, serves nobody any more: it is the caller's to revoke."""
+        left = list(self._alive)[: max(0, len(self._alive) - MAX_HELD + 1)]
+        for old in left:
+            self.drop(old)
         self._kept[held.whose] = held
         self._alive[held] = None
+        return left
 
     def drop(self, held: Held) -> None:
         """It serves nobody any more."""

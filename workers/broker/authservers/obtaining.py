@@ -99,11 +99,11 @@ class Elsewhere:
             await self._refuse(held, call, DenyReason.TOKEN_UNCONTAINED, "outlives the tool's limit, or does not say when it ends")
         if self._revocations.revoked(call) is not None:  # 7
             await self._refuse(held, call, DenyReason.REVOKED, "revoked while it was obtained")
-        self._holding.put(held)
+        for old in self._holding.put(held):  # before the next wait, so that a revocation finds it
+            self._spawn(self._take_back(old, old.calls[0]), name="take back")
         try:
             await self._say("got", whose, call, held=held)  # 8
-        except RecordUnavailable:
-            self._holding.drop(held)
+        except BaseException:  # whatever it was, the token is not on record and may not live
             self._spawn(self._take_back(held, call), name="take back")
             raise
         return held
