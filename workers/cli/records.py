@@ -15,7 +15,10 @@ from workers.cli.output import Output
 TYPE = "org.weft.record.{}.v1"
 WHAT = tuple(sorted(name.removeprefix("org.weft.record.").removesuffix(".v1") for name in BY_TYPE))
 
-TOLD = ("by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n", "outcome", "err", "detail")
+TOLD = (
+    *("what", "response", "by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n"),
+    *("outcome", "err", "pending", "detail"),
+)
 
 
 def add(commands: Commands) -> None:

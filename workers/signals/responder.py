@@ -163,9 +163,8 @@ class Responder:
 
 
 def _once(signal: Signal, act: Act | None) -> str:
-    """Which response it is: the rule's without a count, or that of one with."""
-    part = f"{act.chosen.policy}\0{act.chosen.rule.name}" if act is not None and act.chosen.rule.count > 1 else ""
-    return f"{signal.id}\0{part}"
+    """Which of the responses to this signal it is."""
+    return f"{signal.id}\0{act.chosen.policy}\0{act.chosen.rule.name}" if act is not None else f"{signal.id}\0"
 
 
 def _reason(signal: Signal) -> str:

@@ -214,3 +214,24 @@ def test_who_and_when_may_answer_for_it(how: dict[str, Any], reason: str) -> Non
         resolved(**how)
     assert refused.value.reason == reason
     assert sha256("") not in refused.value.detail
+
+
+def test_what_a_sender_may_cause_is_done_though_a_stricter_policy_asks_for_more() -> None:
+    """INVARIANT: a policy whose answer lies beyond the ceiling keeps no other from answering.
+
+    Broken by taking the strictest of all policies and then asking the ceiling: one more policy would switch the others off.
+    """
+    both = tuple(
+        ResponsePolicy(name=name, rules=(rule(response=answer, **limits),))
+        for name, answer, limits in (("strict", "quarantine", {}), ("mild", "narrow", {"actions": ("read",)}), ("lax", "record", {}))
+    )
+    for policies in (both, tuple(reversed(both))):
+        held = world(strongest="narrow")
+        waits, done = respond(SIGNAL, World(policies, held.transmitter, Seen(), "88mph.com"))
+        assert isinstance(waits, Recorded)
+        assert (waits.waiting, waits.chosen.policy if waits.chosen else None) == (True, "strict")
+        assert isinstance(done, Act)
+        assert (done.answer, done.chosen.policy) == ("narrow", "mild")
+        (only,) = respond(SIGNAL, World(policies, world().transmitter, Seen(), "88mph.com"))
+        assert isinstance(only, Act)
+        assert only.answer == "quarantine"

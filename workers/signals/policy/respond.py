@@ -2,9 +2,9 @@
 
 1. A sender whose word is worth nothing about this event is recorded.
 2. A contrary signal takes back what its own sender caused, where there is a policy that can be read.
-3. The rule without a count that governs (rules.py).
+3. The rules without a count that govern, the strictest first (rules.py).
 4. Whom it hits (targets.py).
-5. The sender's ceiling: namespaces, the strongest response.  Beyond it the response waits for an operator.
+5. The sender's ceiling: namespaces, the strongest response.  Beyond it the response waits for an operator, and the next one is asked.
 6. Rules with a count, each whose window this signal fills (windows.py): every sender in it causes its own part, and who may not cause so
    much is not counted.  Where only those fill it, the response waits too.
 
@@ -89,12 +89,9 @@ def respond(signal: Signal, world: World) -> tuple[Response, ...]:
         if world.unreadable or not world.policies:
             return (Recorded("without a policy that can be read nothing is taken back", waiting=True),)
         return (_take_back(signal, world),)  # 2
-    counted = tuple(_counted(signal, world))  # 6
-    chosen = pick(signal, world.policies)  # 3
-    if chosen is not None:
-        return (_answered(signal, chosen, world), *counted)
-    if counted:
-        return counted
+    found = (*_governed(signal, pick(signal, world.policies), world), *_counted(signal, world))  # 3 to 6
+    if found:
+        return found
     return (Recorded("a policy cannot be read" if world.unreadable else "no rule matches", waiting=world.unreadable),)
 
 
@@ -153,6 +150,20 @@ class _Case:
         sender = self.world.transmitter(iss)
         root = f"spiffe://{self.world.trust_domain}"
         return sender is not None and any(within(root, namespace) for namespace in sender.ceiling.namespaces)
+
+
+def _governed(signal: Signal, chosen: Sequence[Chosen], world: World) -> Iterator[Response]:
+    """The strictest answer that the sender may cause; before it the strictest beyond its ceiling, which waits."""
+    waits = False
+    for one in chosen:
+        response = _answered(signal, one, world)
+        if not isinstance(response, Recorded) or not response.waiting:
+            if not (waits and isinstance(response, Recorded)):  # that something was recorded the one that waits says too
+                yield response
+            return
+        if not waits:
+            waits = True
+            yield response
 
 
 def _answered(signal: Signal, chosen: Chosen, world: World) -> Response:

@@ -1,6 +1,7 @@
 """Which rules answer a signal.  Pure.
 
-Of a policy's rules without a count, the first of the highest confidence that the signal reaches governs; of all policies, the strictest.
+Of a policy's rules without a count, the first of the highest confidence that the signal reaches governs; of all policies, the strictest
+that the sender may cause.
 Rules with a count apply besides, each by itself (windows.py).
 """
 
@@ -35,10 +36,10 @@ def applies(rule: ResponseRule, signal: Signal) -> bool:
     )
 
 
-def pick(signal: Signal, policies: Sequence[ResponsePolicy]) -> Chosen | None:
-    """The rule without a count that governs, or none."""
+def pick(signal: Signal, policies: Sequence[ResponsePolicy]) -> list[Chosen]:
+    """Of each policy the rule without a count that governs, if one does; the strictest first."""
     found = [chosen for policy in policies if (chosen := _pick_of(signal, policy)) is not None]
-    return max(found, key=lambda chosen: ANSWERS.index(chosen.rule.response), default=None)
+    return sorted(found, key=lambda chosen: -ANSWERS.index(chosen.rule.response))
 
 
 def counting(policies: Iterable[ResponsePolicy]) -> tuple[Chosen, ...]:
