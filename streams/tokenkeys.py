@@ -91,20 +91,21 @@ def open_key(kek: KeyEncryption, stored_key: SealedKey) -> SigningKey:
     private = load_der_private_key(unseal(kek, stored_key.sealed, _context(stored_key.kid)), password=None)
     if not isinstance(private, EllipticCurvePrivateKey) or not isinstance(private.curve, SECP256R1):
         raise WrongKey("not a P-256 key")
-    key = _signing_key(private)
+    key = signing_key(private)
     if key.kid != stored_key.kid:
         raise CannotOpen("the key is not the one that its file names")
     return key
 
 
 def _keep(settings: Settings, kek: KeyEncryption, private: EllipticCurvePrivateKey) -> SigningKey:
-    key = _signing_key(private)
+    key = signing_key(private)
     der = private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     keep(settings, SealedKey(kid=key.kid, jwk=key.jwk, at=int(time.time()), sealed=seal(kek, der, _context(key.kid))))
     return key
 
 
-def _signing_key(private: EllipticCurvePrivateKey) -> SigningKey:
+def signing_key(private: EllipticCurvePrivateKey) -> SigningKey:
+    """With what of it may be told."""
     jwk = json.loads(ECAlgorithm.to_jwk(private.public_key()))
     return SigningKey(private, thumbprint(jwk), {**jwk, "alg": "ES256", "use": "sig", "kid": thumbprint(jwk)}, "ES256")
 

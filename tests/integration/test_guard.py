@@ -11,16 +11,18 @@ from dataclasses import replace
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from weft.asgi import GuardMiddleware
 from weft.digest import unb64u
 from weft.errors import GuardReason, Refused, Unavailable
 from weft.grants import Grant, headers_of
-from weft.guard import BEHIND_WAIT_S, Guard
+from weft.guard import BEHIND_WAIT_S, NEW_KEY_WAIT_S, Guard
 from weft.nkey import KeyPair
 from weft.point import Point
 
 from schemas.record import COMPLETED, USED
 from streams import keys
+from streams.tokenkeys import signing_key
 from tests.support.fabric import FabricServer, key_fact
 from tests.support.guarded import ASKED, INSTANCE, Place, place, registry, revocation, tool
 from tests.support.signed import ADVISOR, BODY, TokenKey, claims
@@ -74,6 +76,17 @@ async def test_a_good_token_is_accepted_and_each_flaw_is_refused(here):
     assert await refused(guard, good, replace(ASKED, body=BODY.replace(b"120", b"920"))) is GuardReason.WRONG_CALL
     assert await refused(guard, good, replace(ASKED, path="/refunds?dry=0")) is GuardReason.WRONG_CALL
     assert await refused(guard, good, replace(ASKED, proven_jkt="x" * 43)) is GuardReason.NOT_BOUND
+
+
+async def test_a_token_of_a_key_that_is_new_waits_for_its_guard_to_hear_of_it(here):
+    """Verifies that no rotation refuses a token because a guard heard of it last, and that garbage waits a moment and no longer."""
+    guard = await here.guard()
+    new = signing_key(generate_private_key(SECP256R1()))
+    await here.server.put_facts(key_fact(here.server.settings, "tokens", new))
+    await guard.check(TokenKey(new.kid, new.private).sign(claims(int(time.time()))), ASKED)
+    before = time.monotonic()
+    assert await refused(guard, TokenKey("nobodys").sign(claims(int(time.time())))) is GuardReason.SIGNATURE
+    assert time.monotonic() - before < NEW_KEY_WAIT_S + 1
 
 
 async def test_a_guard_that_was_not_started_refuses(here):

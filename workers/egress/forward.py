@@ -60,6 +60,8 @@ class Forwarder:
             await self._end(sending, Failed(504, "upstream_timeout"))
         except Failed as failed:
             await self._end(sending, failed)
+        except Exception as error:  # noqa: BLE001 - a bug; its text may quote a header, so neither text nor trace goes anywhere
+            await self._end(sending, Failed(500, f"internal_{type(error).__name__}"))
 
     async def _body(self, scope: Scope, receive: Receive) -> Body:
         """What the guard has read, or, where the token binds none of it, what comes."""

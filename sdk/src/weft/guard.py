@@ -173,21 +173,28 @@ class Guard:
             raise Refused(GuardReason.INTERNAL) from None
 
     async def _verified(self, unverified: str) -> VerifiedToken:
-        """A key that is not known may be new: asked for once, by a few at a time."""
-        try:
-            return self._verify(unverified)
-        except UnknownTokenKey:
-            if self._waiting_for_keys >= MAX_WAITING_FOR_KEYS or self._follower is None:
-                raise
+        """A key that is not known may be new: the fabric is asked again, for a moment, on behalf of a few at a time."""
+        until = time.monotonic() + NEW_KEY_WAIT_S
+        while True:
+            try:
+                return self._verify(unverified)
+            except UnknownTokenKey:
+                if not await self._attached_again(until):
+                    raise
+
+    async def _attached_again(self, until: float) -> bool:
+        """Whether another attach was answered before then."""
+        if self._waiting_for_keys >= MAX_WAITING_FOR_KEYS or self._follower is None:
+            return False
         self._waiting_for_keys += 1
         try:
-            async with asyncio.timeout(NEW_KEY_WAIT_S):
+            async with asyncio.timeout(until - time.monotonic()):
                 await self._attached.wait()
         except TimeoutError:
-            pass
+            return False
         finally:
             self._waiting_for_keys -= 1
-        return self._verify(unverified)
+        return True
 
     def _verify(self, unverified: str) -> VerifiedToken:
         if self._verifier is None:

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from schemas.reasons import DenyReason
 from streams.keys import SigningKey
-from streams.tokenkeys import _signing_key
+from streams.tokenkeys import signing_key
 from tests.support.facts import put, table_of
 from tests.support.hotpath import FixedClock
 from workers.broker.keyring import Keyring
@@ -24,7 +24,7 @@ def fact(key: SigningKey, **changes):
 
 @pytest.fixture
 def keys() -> tuple[SigningKey, SigningKey]:
-    return _signing_key(generate_private_key(SECP256R1())), _signing_key(generate_private_key(SECP256R1()))
+    return signing_key(generate_private_key(SECP256R1())), signing_key(generate_private_key(SECP256R1()))
 
 
 def test_it_changes_over_by_the_clock_alone(keys):
