@@ -16,7 +16,7 @@ import orjson
 from workers.audit.minted import Minted, minted_by
 from workers.audit.references import references, revision_of, scope_of
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event
   (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, revision INTEGER);
@@ -115,7 +115,7 @@ class Index:
             scope = scope_of(*about, self._trust_domain)
             events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body, revision_of(*about)))
             found += [(*reference, arrived.seq) for reference in references(*about)]
-            minted += [token] if (token := minted_by(arrived.seq, *about)) is not None else []
+            minted += [token] if (token := minted_by(arrived.seq, *about, scope)) is not None else []
         try:
             await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
             await self._db.executemany("INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", found)

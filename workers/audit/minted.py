@@ -36,13 +36,13 @@ class Minted(NamedTuple):
     marks: str
 
 
-def minted_by(seq: int, type_: str, data: Mapping[str, Any]) -> Minted | None:
-    """The token that this event is of; none for every other event, and for one that is no record of its type."""
+def minted_by(seq: int, type_: str, data: Mapping[str, Any], scope: str) -> Minted | None:
+    """The token that this event, of this scope, is of; none for every other event, and for one that is no record of its type."""
     if type_ not in TOKENS:
         return None
     try:
         claims, kid = data["claims"], data["kid"]
-        act, past, sub = _actor(claims), claims.get("act_chain", ()), str(claims["sub"])
+        act, past, sub = _actor(claims, scope), claims.get("act_chain", ()), str(claims["sub"])
         return Minted(
             seq=seq,
             iat=int(claims["iat"]),
@@ -56,15 +56,15 @@ def minted_by(seq: int, type_: str, data: Mapping[str, Any]) -> Minted | None:
             user="" if is_workload(sub) or sub == claims.get("client_id") else mark("user", sub),
             tool=str(claims.get("call", {}).get("tool", "")),
             path=ARROW.join([*(str(link["wl"]) for link in claims.get("req_chain", ())), *(str(p["sub"]) for p in past), str(act["sub"])]),
-            marks=" ".join(dict.fromkeys(_marks(claims, str(kid)))),
+            marks=" ".join(dict.fromkeys(_marks(claims, str(kid), act))),
         )
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _actor(claims: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Who acts; of what the token endpoint issued without a tool, whom it was issued to."""
-    act: Mapping[str, Any] = claims.get("act") or {"sub": claims.get("workload") or claims.get("client_id") or claims["req_wl"]}
+def _actor(claims: Mapping[str, Any], scope: str) -> Mapping[str, Any]:
+    """Who acts; of what the token endpoint issued without a tool, the workload that it was issued to, else the trust domain."""
+    act: Mapping[str, Any] = claims.get("act") or {"sub": claims.get("workload") or scope}
     return act
 
 
@@ -73,11 +73,11 @@ def mark(kind: str, value: str) -> str:
     return b64u(hashlib.sha256(f"{kind}\0{value}".encode()).digest()[:16])
 
 
-def _marks(claims: Mapping[str, Any], kid: str) -> Iterator[str]:
+def _marks(claims: Mapping[str, Any], kid: str, act: Mapping[str, Any]) -> Iterator[str]:
     for named in targets_of(claims, kid):
         kind, _, value = named.partition(":")
         yield mark(kind, value)
-    act, bound = _actor(claims), claims.get("cnf") or {}
+    bound = claims.get("cnf") or {}
     yield mark("version", f"{act['sub']}@{act.get('version')}")
     if "jkt" in bound:
         yield mark("jkt", str(bound["jkt"]))

@@ -13,6 +13,7 @@ from tests.compliance.test_txn_tokens import ask, call
 from tests.support.oauth import FRONT, OAuthWorld, payload
 from workers.audit.explain import explain, row
 from workers.audit.index import Arrived, Index, Indexed
+from workers.audit.minted import mark
 from workers.audit.references import scope_of
 from workers.audit.verify import verify
 from workers.cli.explained import explanation
@@ -97,3 +98,18 @@ async def test_an_event_belongs_to_the_namespace_of_its_workload(world: OAuthWor
     scopes = [event.scope for event in indexed(world)]
     assert scopes[0] == FRONT
     assert scopes[-1] == "spiffe://88mph.com"
+
+
+async def test_a_preview_of_a_revocation_finds_what_the_token_endpoint_issued(world: OAuthWorld, tmp_path: Path) -> None:
+    """Verifies that tokens without a tool are found by everything that could end them: jti, transaction, key, person, workload."""
+    root = payload((await ask(world)).json()["access_token"])
+    access = payload((await world.post("/oauth/token", {**CC, **world.proven("console")})).json()["access_token"])
+    index = await Index.open(tmp_path / "index.db", "88mph.com")
+    await index.add([Arrived(seq, subject, body) for seq, (subject, body) in enumerate(world.stream.messages, 1)])
+    named = [("token", root["jti"]), ("transaction", root["txn"]), ("user", "marty"), ("agent", FRONT), ("namespace", "spiffe://88mph.com")]
+    for kind, value in named:
+        assert root["jti"] in [token.jti for token in await index.marked(mark(kind, value), limit=10)], kind
+    (found,) = await index.marked(mark("token", access["jti"]), limit=10)
+    assert found.agent == "spiffe://88mph.com", "whoever is auditor of the trust domain sees it"
+    assert len(await index.marked(mark("key", "tokens-1"), limit=10)) == 2
+    await index.close()
