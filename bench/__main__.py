@@ -6,7 +6,7 @@ import asyncio
 
 import uvloop
 
-from bench import cold, counts, egress, guard, invocation, minting, oauth, revocation
+from bench import cold, counts, egress, fanout, guard, invocation, minting, oauth, revocation, signalling
 from bench.figures import publish
 
 
@@ -17,6 +17,8 @@ async def main() -> None:
         [
             *alone,
             *await revocation.figures(),
+            *await fanout.figures(),
+            *await signalling.figures(),
             *await invocation.figures(),
             *await oauth.figures(),
             *await egress.figures(),

@@ -29,11 +29,11 @@ async def figures() -> list[Figure]:
     """The rows of the table that this module measures."""
     folder = Path(tempfile.mkdtemp(prefix="weft-bench-"))
     started = time.monotonic()
-    fabric = await _weft(folder, "--json", "up", "--processes", "--dir", str(folder), "--port", "0", "--edge-port", "0")
+    fabric = await weft(folder, "--json", "up", "--processes", "--dir", str(folder), "--port", "0", "--edge-port", "0")
     try:
         await fabric.line(START_S)
-        await _register(folder)
-        agent = await _weft(folder, "agent", "run", "--dir", str(folder), AGENT, "--", sys.executable, str(HERE / "programs" / "load.py"))
+        await register(folder)
+        agent = await weft(folder, "agent", "run", "--dir", str(folder), AGENT, "--", sys.executable, str(HERE / "programs" / "load.py"))
         try:
             await agent.line(START_S)
             await agent.ask("load", flight=1, calls=1)
@@ -64,12 +64,14 @@ def _table(ours: dict[int, dict[str, object]]) -> list[Figure]:
     return rows
 
 
-async def _weft(folder: Path, *arguments: str) -> Program:
+async def weft(folder: Path, *arguments: str) -> Program:
+    """A `weft` command as a program, with limits that a bench does not meet."""
     command = [sys.executable, "-m", "workers.cli.main", *arguments]
     return await Program.start("weft", command, {**os.environ, **GENEROUS}, folder.with_suffix(".log"))
 
 
-async def _register(folder: Path) -> None:
+async def register(folder: Path) -> None:
+    """The bench's agent and tool, as the operator."""
     facts = folder / "facts"
     facts.mkdir()
     (facts / "bench.yaml").write_text(Template((HERE / "facts.yaml").read_text()).substitute(programs=HERE / "programs"))
