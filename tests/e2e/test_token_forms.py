@@ -167,6 +167,12 @@ async def test_a_consent_is_given_used_listed_and_withdrawn(scene):
     assert (status, given["actions"], given["purposes"]) == (0, ["check"], ["process.*"])
     assert 800 < given["expires_at"] - time.time() <= 901
     await until(granted, lambda said: said is True)
+    answer = await advisor.ask("invoke", **ask, user_token=scene.user_token())
+    status, withdrawn = await weft(scene, "consent", "withdraw", MARTY, ADVISOR, "--reason", "scenario")
+    assert (status, len(withdrawn["entries"]) >= 1) == (0, True)
+    found, _ = await scene.stage.operator.tokens(what="reach", target="user", value=MARTY)
+    assert found["live"] == 0, answer["txn"]
+    await weft(scene, "consent", "give", MARTY, ADVISOR, "--action", "check", "--purpose", "process.*", "--for", "15m")
     status, listed = await weft(scene, "consent", "list", "--user", MARTY)
     assert (status, [(row["user"], row["agent"], row["actions"]) for row in listed]) == (0, [(MARTY, ADVISOR, "check")])
     status, _ = await weft(scene, "consent", "give", MARTY, ADVISOR, "--purpose", "web.*", "--for", "ever")

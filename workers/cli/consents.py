@@ -1,7 +1,8 @@
 """`weft consent`: that a person lets an agent act for them, for what, and until when.  RFC 8693: delegation, never impersonation.
 
 A consent is the relation `delegates_to` from the person to the agent.  Withdrawn or expired it ends at the next decision, those of calls
-that others continue in the same transaction too; a token that was minted before lives no longer than the consent's own expiry.
+that others continue in the same transaction too.  No token outlives its expiry; withdrawing revokes the person's live tokens in which the
+agent acts or acted, for which it takes a revoker and an auditor.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from streams.subjects import relation_key
 from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
+from workers.cli.tainted import sweep
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400}
 _FOR = re.compile(r"([1-9][0-9]{0,5})([mhd])", re.ASCII)
@@ -26,11 +28,12 @@ def add(commands: Commands) -> None:
     """Registers them."""
     inner = group(commands, "consent", "A person lets an agent act for them.")
     give = operators(command(inner, "give", "Give it, or replace what was given.", run_give))
-    withdraw = operators(command(inner, "withdraw", "Take it back.", run_withdraw))
+    withdraw = operators(command(inner, "withdraw", "Take it back, and end what was granted under it.", run_withdraw))
     for parser in (give, withdraw):
         parser.add_argument("user", metavar="SUB", help="the person, as their issuer names them")
         parser.add_argument("agent", metavar="SPIFFE-ID")
         parser.add_argument("--reason", default=None, help="goes on record")
+    withdraw.add_argument("--keep", action="store_true", help="leave live tokens to end by themselves, within a minute by default")
     give.add_argument("--action", action="append", dest="actions", metavar="ACTION", help="may stand more than once; without it, all")
     give.add_argument("--purpose", action="append", dest="purposes", metavar="PURPOSE", help="may stand more than once; without it, all")
     give.add_argument("--for", dest="duration", required=True, metavar="DURATION", help="30d, 12h or 15m; `ever` until it is withdrawn")
@@ -74,9 +77,14 @@ async def run_give(args: argparse.Namespace, out: Output) -> int:
 
 
 async def run_withdraw(args: argparse.Namespace, out: Output) -> int:
+    """First nothing more is granted, then what lives is ended: the other way round would leave a gap."""
     async with operator(args) as client:
         applied = await client.apply([change_of(args, None)], reason=args.reason)
-    out.value({"revision": applied.revision}, f"withdrawn, facts revision {applied.revision}")
+        question = {"what": "reach", "target": "user", "value": args.user}
+        reason = args.reason or "the consent was withdrawn"
+        entries = [] if args.keep else await sweep(client, question, reason, lambda token: args.agent in (token["agent"], *token["path"]))
+    ended = "its live tokens end by themselves" if args.keep else f"its live tokens ended with {len(entries)} entries"
+    out.value({"revision": applied.revision, "entries": entries}, f"withdrawn, facts revision {applied.revision}; {ended}")
     return Exit.DONE
 
 

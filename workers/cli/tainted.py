@@ -6,7 +6,7 @@ import argparse
 import re
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ async def run(args: argparse.Namespace, out: Output) -> int:
         if not args.revoke:
             out.value({"summary": found, "tokens": tokens}, tainted(found, tokens))
             return Exit.DONE
-        entries = await sweep(client, question, args.reason)
+        entries = await sweep(client, question | {"live": True}, args.reason)
         left, _ = await client.tokens(**question, live=True)
     ended = found["live"] - left["live"]
     said = f"{found['tokens']} tainted decisions; ended {ended} live tokens with {len(entries)} entries; {left['live']} live now"
@@ -65,12 +65,19 @@ async def run(args: argparse.Namespace, out: Output) -> int:
     return Exit.DONE if not left["live"] else Exit.REFUSED
 
 
-async def sweep(client: OperatorClient, question: dict[str, Any], reason: str) -> list[int]:
-    """Until nothing of it lives; the numbers of the entries.  Tokens go by their own id, so that their descendants go with them."""
+def any_of_them(_: dict[str, Any]) -> bool:
+    """Every token of an answer."""
+    return True
+
+
+async def sweep(
+    client: OperatorClient, question: dict[str, Any], reason: str, meant: Callable[[dict[str, Any]], bool] = any_of_them
+) -> list[int]:
+    """Until nothing of it lives that is meant; the numbers of the entries.  Tokens go by their own id, and their descendants with them."""
     entries: list[int] = []
     for _ in range(MAX_SWEEPS):
-        _, tokens = await client.tokens(**question, live=True)
-        wanted = [token for token in tokens if token["how"] != "later" and token["live"]]
+        _, tokens = await client.tokens(**question)
+        wanted = [token for token in tokens if token["how"] != "later" and token["live"] and meant(token)]
         if not wanted:
             break
         for some in _few(wanted):
