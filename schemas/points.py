@@ -27,6 +27,7 @@ class Attach(Wire):
 
     tools: tuple[Name, ...]
     every: bool = False  # all tools of this workload, whatever their names
+    after: Name | None = None  # with `every`: go on after this name; the `next` of the answer before
 
 
 class Attached(Wire):
@@ -37,6 +38,7 @@ class Attached(Wire):
     trust_domain: str
     issuer: str  # `iss` of tokens
     facts_revision: Sequence
+    next: Name | None = None  # there are more than one message holds
 
 
 class Claim(Wire):

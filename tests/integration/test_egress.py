@@ -32,6 +32,7 @@ from tests.support.invoking import Invoking
 from workers.common.asking import ask
 from workers.common.operator_client import Refused
 from workers.egress import releases
+from workers.egress.room import PER_CALLER
 from workers.supervisor.waiting import free_port
 
 SECRET, OTHER_SECRET = "sk-live/A+b&c=9~Zq7\"x'<y>", "other-secret-0123456789"
@@ -183,6 +184,33 @@ async def test_a_body_that_no_token_binds_streams_through(here: Egressing) -> No
     assert (await here.call("POST", "/ok")).response.status_code == 200
     assert (await here.call("POST", "/ok", b"x" * 3_000_001)).response.status_code == 413
     assert egress.runtime.fit()
+
+
+async def test_one_caller_does_not_take_every_connection_and_who_leaves_frees_the_upstream(here: Egressing) -> None:
+    """Verifies that slow calls of one agent end at its share, and that nobody goes on fetching for a caller that has gone."""
+    server = here.invoking.server
+    await server.put_facts(tool(TOOL, server, here.upstream, "search-key", egress={"timeout_s": 30, "idle_s": 30}))
+    egress = next(app for app in here.apps if app.runtime.worker == "egress")
+    room = egress.runtime.fit.__self__._room
+    await until(lambda: _record_is(egress, 30))
+    granted = await here.grant("GET", "/hold")
+    request = here.http.build_request("GET", f"{granted.endpoint}/hold", headers={"Txn-Token": granted.token or ""})
+    held = [await here.http.send(request, stream=True) for _ in range(PER_CALLER)]
+    one_more = await here.call("GET", "/ok")
+    assert (one_more.response.status_code, json.loads(one_more.raw)) == (429, {"error": "too_many_in_flight"})
+    for response in held:
+        await response.aclose()
+
+    async def free() -> bool:
+        return not room._held
+
+    await until(free)
+    assert (await here.call("GET", "/ok")).response.status_code == 200
+
+
+async def _record_is(egress: Any, timeout_s: int) -> bool:
+    guard = egress.runtime.fit.__self__._guard
+    return guard.tools[TOOL].record["egress"]["timeout_s"] == timeout_s
 
 
 async def test_only_what_the_record_says_is_called(here: Egressing) -> None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine
+from typing import Any
 
 import structlog
 from weft.asgi import Message, Receive, Scope, Send, answer
@@ -25,6 +26,7 @@ from workers.common.outbound import Outbound, OutboundFailed, OutboundRefused, S
 from workers.egress.decode import Decoder, Undecodable, decoder
 from workers.egress.exchange import Headers, returned_headers, sent_headers, url_of
 from workers.egress.releases import NotReleased, Releases, Secret
+from workers.egress.room import Full, Room
 from workers.egress.scrub import Scrubber
 
 NO_BODY = (204, 304)
@@ -44,18 +46,22 @@ class Failed(Exception):
 class Forwarder:
     """For one tool, as its record stands."""
 
-    def __init__(self, tool: Tool, egress: Egress, mount: str, releases: Releases, outbound: Outbound) -> None:
+    def __init__(self, tool: Tool, egress: Egress, mount: str, *, releases: Releases, outbound: Outbound, room: Room) -> None:
         self._tool = tool
+        self._room = room
         self._egress = egress
         self._mount = mount
         self._releases = releases
         self._outbound = outbound
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        sending = _Sending(send)
+        sending, verified = _Sending(send, receive), scope["weft"]
         try:
-            async with asyncio.timeout(self._egress.timeout_s):
-                await self._forward(scope, await self._body(scope, receive), sending)
+            with self._room.taken(verified.token.act.instance, self._tool.name):
+                async with asyncio.timeout(self._egress.timeout_s):
+                    await self._forward(scope, await self._body(scope, receive), sending)
+        except Full:
+            await self._end(sending, Failed(429, "too_many_in_flight"))
         except TimeoutError:
             await self._end(sending, Failed(504, "upstream_timeout"))
         except Failed as failed:
@@ -95,7 +101,22 @@ class Forwarder:
         async with self._outbound.stream(scope["method"], url, headers=headers, body=body, idle_s=egress.idle_s) as streamed:  # 2
             check_status(streamed.status)  # 3
             scrubber = Scrubber(_shown_forms(egress, secret))
-            await self._return(streamed, scope["method"], scrubber, sending)  # 4
+            await self._while_wanted(self._return(streamed, scope["method"], scrubber, sending), sending)  # 4
+
+    async def _while_wanted(self, returning: Coroutine[Any, Any, None], sending: _Sending) -> None:
+        """Until it is returned, or the caller has gone; where a body streams, the upstream may still be reading it, and this runs on."""
+        if streams_request(self._tool):
+            return await returning
+        work, gone = asyncio.ensure_future(returning), asyncio.ensure_future(sending.gone())
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                raise Failed(499, "caller_gone")
+            return work.result()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            await asyncio.gather(work, gone, return_exceptions=True)
 
     async def _return(self, streamed: Streamed, method: str, scrubber: Scrubber, sending: _Sending) -> None:
         coding = next((value for name, value in streamed.headers if name == "content-encoding"), "")
@@ -115,9 +136,15 @@ class Forwarder:
 class _Sending:
     """The caller's side; remembers whether the answer has begun."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, receive: Receive) -> None:
         self.send = send
+        self._receive = receive
         self.begun = False
+
+    async def gone(self) -> None:
+        """Returns when the caller has closed the connection; its body was read before."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def start(self, status: int, headers: Headers) -> None:
         """The head."""

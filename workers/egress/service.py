@@ -19,6 +19,7 @@ from workers.common.outbound import Outbound
 from workers.egress.exchange import NotPlain, check_plain
 from workers.egress.forward import Forwarder, streams_request
 from workers.egress.releases import Releases
+from workers.egress.room import Room
 
 MAX_HELD = 4096  # tools
 
@@ -26,13 +27,13 @@ MAX_HELD = 4096  # tools
 class Served:
     """A tool behind its guard."""
 
-    def __init__(self, tool: Tool, guard: Guard, base: str, releases: Releases, outbound: Outbound) -> None:
+    def __init__(self, tool: Tool, guard: Guard, base: str, *, releases: Releases, outbound: Outbound, room: Room) -> None:
         if tool.egress is None:
             raise ValueError("no tool of the egress")
         self.egress = tool.egress
         self.mount = f"{base}/{tool.name}"
         routes: Routes = {(route.method, f"{self.mount}{route.path}"): (tool.name, route.actions) for route in self.egress.routes}
-        forwarder = Forwarder(tool, self.egress, self.mount, releases, outbound)
+        forwarder = Forwarder(tool, self.egress, self.mount, releases=releases, outbound=outbound, room=room)
         most = self.egress.max_request_bytes
         self.app = GuardMiddleware(
             forwarder, guard, routes=routes, mount=self.mount, max_body_bytes=most, read_body=not streams_request(tool)
@@ -47,6 +48,7 @@ class Service:
         self._base = urlsplit(url).path.rstrip("/")
         self._releases = releases
         self._outbound = outbound
+        self._room = Room()
         self._served: dict[str, tuple[Mapping[str, object], Served | None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,7 +93,7 @@ class Service:
     def _build(self, attached: Attached) -> Served | None:
         try:
             tool = Tool.model_validate_json(json.dumps(attached.record))
-            return Served(tool, self._guard, self._base, self._releases, self._outbound)
+            return Served(tool, self._guard, self._base, releases=self._releases, outbound=self._outbound, room=self._room)
         except (ValidationError, ValueError):
             return None  # a record that we cannot read is served by nobody
 

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable
 from weft.digest import sha256
 from weft.spiffeid import SpiffeID
 
-from schemas.facts import Key, KeyPurpose, Kind
+from schemas.facts import Key, KeyPurpose, Kind, Tool
 from schemas.keys import JWKSet
 from schemas.points import Attach, Attached
 from streams.facts_table import FactChange, FactsTable
 from streams.subjects import PUSH_TOOL
 from workers.common import keyperiods
 
+PAGE_BYTES = 150_000  # of tools in one answer; the server's max_payload is 256 KiB
 POINT_PURPOSES: tuple[KeyPurpose, ...] = ("tokens", "revocation", "svid")
 
 
@@ -25,6 +26,9 @@ def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_doma
     """The answer to a guard.  A tool that is not active, or another's, is left out: the guard refuses every call for it."""
     found = table.tools() if asked.every else tuple(table.tool(name) for name in dict.fromkeys(asked.tools))
     tools = tuple(tool for tool in found if tool is not None and tool.state == "active" and tool.workload == str(workload))
+    more = None
+    if asked.every:
+        tools, more = _page(tuple(tool for tool in tools if tool.name > (asked.after or "")))
     bundle = active(table, "svid") if any(tool.token_form == "jwt_svid" for tool in tools) else ()
     return Attached(
         tools=tools,
@@ -32,7 +36,18 @@ def attached(asked: Attach, workload: SpiffeID, table: FactsTable, *, trust_doma
         trust_domain=trust_domain,
         issuer=issuer,
         facts_revision=table.revision,
+        next=more,
     )
+
+
+def _page(tools: tuple[Tool, ...]) -> tuple[tuple[Tool, ...], str | None]:
+    """As many as fit a message, and the name to go on after."""
+    size = 0
+    for number, tool in enumerate(tools):
+        size += len(tool.wire())
+        if size > PAGE_BYTES and number:
+            return tools[:number], tools[number - 1].name
+    return tools, None
 
 
 def active(table: FactsTable, purpose: KeyPurpose) -> tuple[Key, ...]:

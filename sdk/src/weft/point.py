@@ -45,9 +45,13 @@ class Point:
     async def attach(self, tools: list[str] | None) -> Attachment:
         """The records of these tools (none: of all of this workload) and the keys to believe; raises Unavailable."""
         asked: dict[str, Any] = {"tools": [], "every": True} if tools is None else {"tools": tools}
-        answer = await self._ask("weft.attach", ATTACH, asked, DEADLINE_S)
         try:
-            return parse_attachment(answer)
+            answer = await self._ask("weft.attach", ATTACH, asked, DEADLINE_S)
+            pages = [read.objects(answer, "tools")]
+            while "next" in answer:
+                answer = await self._ask("weft.attach", ATTACH, {**asked, "after": read.text(answer, "next")}, DEADLINE_S)
+                pages.append(read.objects(answer, "tools"))
+            return parse_attachment({**answer, "tools": [tool for page in pages for tool in page]})
         except Malformed as error:
             raise Unavailable(f"the answer to the attach cannot be read: {error}") from None
 
