@@ -15,7 +15,7 @@ from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
 
 if TYPE_CHECKING:
-    from weft.agent import Agent
+    from weft.agent import Agent, StepUp
 
 CONNECT_S = 10.0
 FROM_LAUNCH = {"SPIFFE_ENDPOINT_SOCKET", "WEFT_SERVERS", "WEFT_TRUST_DOMAIN"}  # what `weft agent run` puts into the environment
@@ -36,6 +36,9 @@ def add(commands: Commands) -> None:
     invoke.add_argument("--body", default="", metavar="TEXT-OR-@FILE", help="its body, byte for byte")
     invoke.add_argument("--user-token", type=Path, default=None, metavar="FILE", help="on behalf of: the person's access token (RFC 9068)")
     invoke.add_argument("--intent", default=None, help="free text; recorded, never helps")
+    invoke.add_argument(
+        "--wait", type=int, default=0, metavar="SECONDS", help="where it has to step up: show what is asked for, and ask again"
+    )
     invoke.add_argument("--ttl", type=int, default=None, metavar="SECONDS")
     invoke.add_argument("--show-token", action="store_true", help="print the token too: whoever reads it may make the call")
 
@@ -82,8 +85,12 @@ async def this_agent() -> AsyncIterator[Agent]:
         await connection.close()
 
 
+def _needed(step_up: StepUp) -> str:
+    return f"{step_up.needs}{f' {step_up.approval}' if step_up.approval is not None else ''}"
+
+
 async def run_invoke(args: argparse.Namespace, out: Output) -> int:
-    from weft.agent import HTTPCall, Refusal
+    from weft.agent import HTTPCall, Refusal, StepUp
 
     body = read(Path(args.body[1:])) if args.body.startswith("@") else args.body.encode()
     call = HTTPCall(args.method, args.path, body) if args.path is not None else None
@@ -91,9 +98,13 @@ async def run_invoke(args: argparse.Namespace, out: Output) -> int:
     options = {"call": call, "user_token": user_token, "intent": args.intent, "ttl_s": args.ttl}
     async with this_agent() as agent:
         answer = await agent.invoke(args.tool, args.actions, args.purpose, **options)
+        if isinstance(answer, StepUp) and args.wait > 0:
+            out.say(f"it needs {_needed(answer)}; waiting for at most {args.wait} s")
+            answer = await agent.step_up(answer, wait_s=args.wait)
     if isinstance(answer, Refusal):
         status = Exit.UNREACHABLE if answer.code == "unavailable" else Exit.REFUSED
-        raise Stop(status, answer.code, f"explanation {answer.explanation}")
+        needs = f"{_needed(answer)}; " if isinstance(answer, StepUp) else ""
+        raise Stop(status, answer.code, f"{needs}explanation {answer.explanation}")
     told = {"txn": answer.txn, "endpoint": answer.endpoint, "actions": answer.actions, "expires_at": answer.expires_at}
     told |= {"explanation": answer.explanation} | ({"token": answer.token} if args.show_token else {})
     out.value(told, "\n".join(f"{name:12} {', '.join(value) if isinstance(value, tuple) else value}" for name, value in told.items()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from schemas.approvals import Ask, Held, Show
-from schemas.facts import Approval, Kind
+from schemas.facts import MAX_APPROVALS, Approval, Kind
 from schemas.invocation import ApprovalAsked, ApprovalState
 from schemas.reasons import DenyReason
 from schemas.responses import Need
@@ -88,19 +88,19 @@ class Stepping:
             return Offer(needs)
         if call is None:
             return Offer(needs, detail="the request names no call that an approval could be bound to")
-        standing = self._standing(call)
-        if standing is not None:
-            return Offer(needs, approval=standing.id)
-        try:
-            return Offer(needs, approval=(await self._people.ask(call, timeout_s=timeout_s)).id)
-        except NotAsked as error:
-            return Offer(needs, retry_after_s=RETRY_AFTER_S, detail=f"nobody was asked: {error.detail}")
+        return await self._question(call, timeout_s)
 
-    def _standing(self, call: Ask) -> Approval | None:
-        """The question that stands about the same."""
-        digest, now = asked_digest(call), self._clock.now()
-        found = (a for a in self._facts.approvals_of(call.agent) if a.digest == digest and not expired(a, now))
-        return next((approval for approval in found if approval.state == "pending"), None)
+    async def _question(self, call: Ask, timeout_s: float) -> Offer:
+        live = [a for a in self._facts.approvals_of(call.agent) if not expired(a, self._clock.now())]
+        standing = next((a for a in live if a.state == "pending" and a.digest == asked_digest(call)), None)
+        if standing is not None:
+            return Offer("approval", approval=standing.id)
+        if len(live) >= MAX_APPROVALS:  # the registry would say so too; a flood ends here
+            return Offer("approval", retry_after_s=RETRY_AFTER_S, detail=f"nobody was asked: {len(live)} questions of this agent stand")
+        try:
+            return Offer("approval", approval=(await self._people.ask(call, timeout_s=timeout_s)).id)
+        except NotAsked as error:
+            return Offer("approval", retry_after_s=RETRY_AFTER_S, detail=f"nobody was asked: {error.detail}")
 
     async def state(self, name: str, asked: ApprovalAsked) -> ApprovalState | None:
         """What became of it; waits for an answer as long as it is told to.  None for what is not this instance's."""

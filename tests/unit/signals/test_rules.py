@@ -9,11 +9,13 @@ import pytest
 from weft.digest import sha256
 
 from schemas.commands import Resolve
-from schemas.facts import Pending, ResponsePolicy, Transmitter, TransmitterCeiling
+from schemas.facts import MAX_PENDING, Pending, ResponsePolicy, Transmitter, TransmitterCeiling
 from schemas.responses import ResponseRule
 from schemas.signals import CAEP, POINTS
+from tests.support.facts import table_of
+from tests.support.hotpath import FixedClock, TableWriter
 from workers.common.rpc import Refused
-from workers.signals.pending import decide
+from workers.signals.pending import PendingResponses, decide
 from workers.signals.policy.assess import Signal, Subject
 from workers.signals.policy.respond import Act, Recorded, TakeBack, World, respond
 from workers.signals.policy.rules import applies
@@ -188,6 +190,30 @@ PENDING = Pending(
 def resolved(held: Pending | None = PENDING, verdict: str = "confirm", *, now: int = 150, may: bool = True, nkey: str = "UDOC") -> Pending:
     order = Resolve(id="p1", verdict=verdict, reason="seen")  # type: ignore[arg-type]
     return decide(held, nkey, order, now=now, may=lambda place: may and place == AGENT)
+
+
+async def test_the_same_response_waits_once_and_a_flood_fills_its_senders_slots_alone() -> None:
+    """INVARIANT: what waits takes one of a fixed number of places of its transmitter; more is on record alone.
+
+    Broken by a fact for each signal: FACTS keeps everything for ever.
+    """
+    table = table_of(())
+    desk = PendingResponses(table, TableWriter(table), None, None, FixedClock())  # type: ignore[arg-type]
+
+    async def keep(n: int, iss: str = ISS) -> str | None:
+        held = world(rule(scope="agent"), strongest="record", iss=iss)
+        signal = replace(about(workload=f"{AGENT}/{n}"), id=f"s{n}", iss=iss)
+        (left,) = respond(signal, held)
+        assert isinstance(left, Recorded)
+        assert left.act is not None
+        return await desk.keep(signal, left.act, left.detail)
+
+    first = await keep(0)
+    assert await keep(0) == first
+    assert all([await keep(n) for n in range(1, MAX_PENDING)])
+    assert await keep(MAX_PENDING) is None
+    assert await keep(0, "https://other.example") is not None
+    assert len(table.pending()) == MAX_PENDING + 1
 
 
 def test_a_confirmed_response_lasts_from_then_on_and_names_who_confirmed_it() -> None:

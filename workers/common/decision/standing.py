@@ -77,7 +77,7 @@ def _shown(draft: Draft, found: Iterable[Posture], said: str) -> Said:
         if need in wanted:
             answer = _JUDGES[need](draft, wanted[need])
             if not isinstance(answer, str):
-                return answer
+                return answer._replace(note=f"{said}; {answer.note}")
             notes.append(answer)
     return "; ".join(notes)
 
