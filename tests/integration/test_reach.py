@@ -79,7 +79,7 @@ async def test_a_preview_names_what_would_end_and_ends_nothing(fabric: Fabric) -
         ("agent", SEARCH): {child.claims.jti},
         ("namespace", ROOT): {first.claims.jti, child.claims.jti, mine.claims.jti},
         ("user", "marty"): {mine.claims.jti},
-        ("key", "k1"): {first.claims.jti, child.claims.jti, mine.claims.jti},
+        ("key", fabric.server.keys["tokens"].kid): {first.claims.jti, child.claims.jti, mine.claims.jti},
         ("agent", f"{ROOT}/agents/nobody"): set(),
     }
     settings = fabric.server.settings
@@ -121,7 +121,7 @@ async def test_what_rests_on_something_bad_is_found_and_what_lives_of_it_ends(fa
         ("tool", "fraud-check", 0): ({bad.claims.jti, good.claims.jti}, 0),  # by its evidence
         ("agent_version", version, 0): ({early.claims.jti, first.claims.jti, child.claims.jti}, 1),
         ("agent_version", version, now - 60): ({first.claims.jti, child.claims.jti}, 1),
-        ("key", "k1", now - 60): (everything, 0),
+        ("key", fabric.server.keys["tokens"].kid, now - 60): (everything, 0),
         ("key", first.claims.cnf.jkt, now - 60): (everything, 0),
     }
     settings = fabric.server.settings
