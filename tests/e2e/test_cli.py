@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from config.settings import load
 from workers.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +73,8 @@ def documented(name):
 def facts(tmp_path_factory):
     """The facts of the documentation, and the tool that they speak of; the advisor is this very command line."""
     folder = tmp_path_factory.mktemp("facts")
-    texts = [*documented("attach-a-tool.md"), *documented("attach-an-agent.md"), FRAUD_CHECK]
+    tools = [text for text in documented("attach-a-tool.md") if "egress:" not in text]
+    texts = [*tools, *documented("attach-an-agent.md"), FRAUD_CHECK]
     assert len(texts) == 4
     for n, text in enumerate(texts):
         command = f'["{{python}}", "{weft_script()}", "*"]' if "advisor/main.py" in text else None
@@ -170,3 +172,29 @@ def test_what_is_refused_says_why(weft, arguments, status, said):
     assert told[0] == status
     if "usage:" not in told[2]:  # argparse's own
         assert (json.loads(told[2])["exit"], said in told[2]) == (status, True)
+
+
+def test_the_documented_tool_behind_the_egress_and_its_key(weft, fabric, tmp_path):
+    """Verifies the commands of docs/attach-a-tool.md and docs/operations.md about keys; no output holds the key."""
+    (text,) = [text for text in documented("attach-a-tool.md") if "egress:" in text]
+    key, backup = tmp_path / "key.txt", tmp_path / "vault.json"
+    (tmp_path / "facts").mkdir()
+    (tmp_path / "facts" / "weather.yaml").write_text(text.replace("http://127.0.0.1:8444", load(fabric).egress))
+    key.write_text("sk-live-of-the-weather\n")
+    apply = ("apply", "-f", str(tmp_path / "facts"))
+    told = [weft(*apply), weft("vault", "put", "weather-key", "--host", "api.weather.example", "--from", str(key)), weft(*apply)]
+    assert [status for status, _, _ in told] == [1, 0, 0]
+    assert "weft vault put weather-key --host api.weather.example" in told[0][2]
+    told += [weft("vault", "rotate", "weather-key", "--from", str(key)), weft("vault", "use", "weather-key", "--version", "1")]
+    told += [weft("--json", "vault", "list"), weft("vault", "backup", str(backup)), weft("vault", "restore", str(backup))]
+    assert [status for status, _, _ in told[3:]] == [0] * 5
+    (listed,) = json.loads(told[5][1])
+    assert (listed["current"], [version["version"] for version in listed["versions"]]) == (1, [1, 2])
+    told += [weft("vault", "delete", "weather-key"), weft("vault", "put", "weather-key", "--host", "x", "--from", str(tmp_path / "none"))]
+    assert [status for status, _, _ in told[8:]] == [1, 1]
+    told += [weft("keys", "list"), weft("keys", "rotate", "--publish", "1")]
+    kid = json.loads(weft("--json", "keys", "list")[1])[0]["kid"]
+    told += [weft("keys", "compromise", kid, "--reason", "a drill"), weft("keys", "compromise", "none", "--reason", "x")]
+    assert [status for status, _, _ in told[10:]] == [0, 0, 0, 1]
+    assert not any("sk-live" in out + err for _, out, err in told)
+    assert b"sk-live" not in backup.read_bytes()

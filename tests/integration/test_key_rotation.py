@@ -172,6 +172,26 @@ async def test_a_compromised_key_is_believed_by_nobody(here: Invoking, monkeypat
         await closed(stack)
 
 
+async def test_a_key_that_is_compromised_while_its_successor_waits(here: Invoking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifies that the successor signs at once, and that nobody is without a token until its time would have come."""
+    agent = here.agent()
+    nc = await here.connect(agent)
+    async with here.workers(*WORKERS):
+        keymaster = await custodian(here.server, monkeypatch)
+        (old,) = await jwks(here.server)
+        new = (await keymaster.weft("keys", "rotate", "--publish", "600"))["kid"]
+        said = await keymaster.weft("keys", "compromise", old, "--reason", "a drill")
+        assert said["successor"] == new
+
+        async def signed_by_the_new_one() -> bool:
+            answer = await here.invoke(nc, agent, call=CALL)
+            return isinstance(answer, Granted) and kid_of(answer.token or "") == new
+
+        async with asyncio.timeout(5):
+            while not await signed_by_the_new_one():  # noqa: ASYNC110 - the broker hears of the fact by itself
+                await asyncio.sleep(0.05)
+
+
 def claims_of(token: str) -> dict[str, Any]:
     from weft.digest import unb64u
 

@@ -69,10 +69,8 @@ async def run_compromise(args: argparse.Namespace, out: Output) -> int:
         held = await _held(client)
         if args.kid not in held:
             raise Stop(Exit.REFUSED, "not_found", f"no key of tokens is called {args.kid}")
-        successor = None
-        changes: Sequence[Change] = ()
-        if not any(key.state == "active" and key.not_after is None for kid, (key, _) in held.items() if kid != args.kid):
-            changes, successor = await _successor(client, {}, int(time.time()))  # 1
+        others = {kid: one for kid, one in held.items() if kid != args.kid}
+        changes, successor = await _replaced(client, others, int(time.time()))  # 1
         applied = await client.apply([*changes, _compromised(*held[args.kid])], reason=args.reason)  # 2
         order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind="key", value=args.kid, reason=args.reason)
         revoked = await client.revoke(order)  # 3
@@ -85,6 +83,16 @@ async def run_compromise(args: argparse.Namespace, out: Output) -> int:
         "\n".join([f"{args.kid} is compromised: entry {entry}; {len(signed)} tokens on record were signed by it", *map(_line, signed)]),
     )
     return Exit.DONE
+
+
+async def _replaced(client: OperatorClient, others: Held, now: int) -> tuple[Sequence[Change], str | None]:
+    """What it takes for some other key to sign from now on: nothing, the next one sooner, or a new one; and which one that is."""
+    if any(keyperiods.phase(key, now) == "signing" for key, _ in others.values()):
+        return (), None
+    for key, revision in others.values():
+        if _open(key):  # published, and waiting for its time
+            return (_changed(key, revision, not_before=now),), key.kid
+    return await _successor(client, {}, now)
 
 
 async def _held(client: OperatorClient) -> Held:
