@@ -3,8 +3,9 @@
     python -m bench.counts            # the table, beside bench/baseline.json
     python -m bench.counts --write    # a new baseline, for a change that means to cost more or less
 
-A real server, the real workers and the SDK; messages and bytes are the server's own counters.  Meanwhile the revocation writer stands
-still, so that no beacon is counted; views may be three seconds old.
+A real server, the real gateway and broker and the SDK; messages and bytes are the server's own counters.  Audit reads later, in
+batches, and is not part of a call.  The revocation writer stands still meanwhile, so that no beacon is counted; views may be three
+seconds old.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ async def measure() -> Counts:
             await invoking.write_world()
             async with (
                 process("revocation", server.settings) as writer,
-                invoking.workers("audit", "broker", "gateway"),
+                invoking.workers("broker", "gateway"),
                 _agent(invoking) as agent,
             ):
                 await _calls(agent, WARM)

@@ -295,7 +295,7 @@ CREDENTIALS: dict[str, Credential] = {
         _worker(
             "audit",
             publish=(*_direct_get("RECORD"), *_stream_info("RECORD")),
-            subscribe=(s.QUERY.filter, s.PUSH_RECORD.filter),
+            subscribe=(s.QUERY.filter,),
         ),
         _worker("admission", publish=(), subscribe=(s.CUT.filter,)),
         _worker("issuer", publish=(), record=False),  # the development issuer: it reads who is registered

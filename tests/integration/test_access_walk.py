@@ -232,7 +232,7 @@ SUBSCRIBE: dict[str, tuple[str, ...]] = {
         *("weft.order.revoke", "weft.complete.>", "weft.claim.>", "weft.use.>", "weft.ack.>"),
         *("weft.order.status", "weft.edge.status", "weft.snapshot.>", "weft.verdict.>", "weft.command.revocation.drill.>"),
     ),
-    "audit": ("weft.query.audit.>", "weft.push.record.>"),
+    "audit": ("weft.query.audit.>",),
     "admission": ("weft.order.cut",),
     "issuer": (),
     "admission-auth": ("$SYS.REQ.USER.AUTH",),

@@ -317,7 +317,7 @@ async def test_two_copies_hold_all_of_it(fabric: Fabric) -> None:
 
 
 async def test_a_follower_hears_an_event_when_it_happens(fabric: Fabric) -> None:
-    """Verifies that following waits for the event and not for a timer."""
+    """Verifies that whoever follows hears well before the end of the wait that was asked for."""
     async with audit(fabric.server.settings), fabric.asking() as client:
         after = await client.head()
         loop = asyncio.get_running_loop()

@@ -1,23 +1,25 @@
-"""Keeps the index at the head of RECORD: a republished feed from the checkpoint on, committed in batches.
+"""Keeps the index at the head of RECORD: read in batches from the checkpoint on, and committed as they come.
 
 A follower needs no consumer on the server, so that every copy of audit has the whole index and a deleted file replays from the start
-(docs/decisions/0006).
+(docs/decisions/0006).  Nor is anything sent to it while calls are recorded: it looks a few times a second, and often while somebody waits.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from contextlib import suppress
 
 from nats.aio.client import Client
 from weft.feed import RepublishedFeed
 from weft.watermark import Watermark
 
-from streams.subjects import PUSH_RECORD, RECORD
+from streams.subjects import RECORD
 from workers.audit.index import Arrived, Index
 
 BATCH = 500
-LINGER_S = 0.05  # for more to arrive: a commit costs a dozen times what an event does, and the machine may be busy with calls
+EVERY_S = 0.25  # a look, a batch and a commit, whatever has happened meanwhile: none of it is paid for by a call that is under way
+WAITED_S = 0.02  # while somebody waits for an event
 STREAM = "RECORD"
 HEAD_S = 2.0
 
@@ -28,11 +30,11 @@ class Follower:
     def __init__(self, nc: Client, index: Index, checkpoint: int) -> None:
         self._nc = nc
         self._index = index
-        self._waiting: asyncio.Queue[Arrived] = asyncio.Queue()
+        self._arrived: deque[Arrived] = deque()
         self._indexed = Watermark(checkpoint)
         self._asking = 0
         self._asked = asyncio.Event()
-        self._feed = RepublishedFeed(nc, STREAM, RECORD.filter, PUSH_RECORD.filter, self._arrived, start_seq=checkpoint + 1)
+        self._feed = RepublishedFeed(nc, STREAM, RECORD.filter, None, self._on_message, start_seq=checkpoint + 1)
 
     @property
     def sequence(self) -> int:
@@ -52,16 +54,23 @@ class Follower:
         self._feed.catch_up()
 
     async def run(self) -> None:
-        """Commits what arrives, as much as there is at a time; at once where somebody waits for it."""
+        """Looks for what RECORD holds beyond the index and commits it: a few times a second, or often while somebody waits."""
         while True:
-            batch = [await self._waiting.get()]
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LINGER_S):
-                    await self._asked.wait()
-            while len(batch) < BATCH and not self._waiting.empty():
-                batch.append(self._waiting.get_nowait())
-            await self._index.add(batch)
-            self._indexed.advance(batch[-1].seq)
+            self._feed.catch_up()
+            await self._pause()
+            while batch := self._arrivals():
+                await self._index.add(batch)
+                self._indexed.advance(batch[-1].seq)
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(EVERY_S):
+                await self._asked.wait()
+        if self._asking:
+            await asyncio.sleep(WAITED_S)
+
+    def _arrivals(self) -> list[Arrived]:
+        return [self._arrived.popleft() for _ in range(min(BATCH, len(self._arrived)))]
 
     async def current(self, timeout_s: float = HEAD_S) -> bool:
         """True once the index holds all that RECORD holds now."""
@@ -85,5 +94,5 @@ class Follower:
             if not self._asking:
                 self._asked.clear()
 
-    def _arrived(self, seq: int, subject: str, body: bytes) -> None:
-        self._waiting.put_nowait(Arrived(seq, subject, body))
+    def _on_message(self, seq: int, subject: str, body: bytes) -> None:
+        self._arrived.append(Arrived(seq, subject, body))

@@ -35,8 +35,11 @@ logger = logging.getLogger("weft.feed")
 class RepublishedFeed:
     """One follower.  `on_message(sequence, subject, body)` is called in order; while it raises, the feed stands still and tries again."""
 
-    def __init__(self, nc: Client, stream: str, source: str, push: str, on_message: OnMessage, *, start_seq: int = 1) -> None:
-        """`source` filters the stream, `push` is what it is republished as; the first message wanted is `start_seq`."""
+    def __init__(self, nc: Client, stream: str, source: str, push: str | None, on_message: OnMessage, *, start_seq: int = 1) -> None:
+        """`source` filters the stream, `push` is what it is republished as; the first message wanted is `start_seq`.
+
+        Without `push` nothing comes by itself: whoever calls `catch_up` says when to look.
+        """
         self._nc = nc
         self._get = f"$JS.API.DIRECT.GET.{stream}"
         self._source = source
@@ -85,8 +88,9 @@ class RepublishedFeed:
         """Follow on this connection from now on, and catch up."""
         await self._unsubscribe()
         self._nc = nc
-        self._subscription = await nc.subscribe(self._push, cb=self._on_push)
-        await nc.flush()
+        if self._push is not None:
+            self._subscription = await nc.subscribe(self._push, cb=self._on_push)
+            await nc.flush()
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -102,7 +106,7 @@ class RepublishedFeed:
     # --- live -----------------------------------------------------------------------------------------------------------------
 
     async def _on_push(self, msg: Msg) -> None:
-        if not msg.subject.startswith(self._push.removesuffix(">")):
+        if self._push is None or not msg.subject.startswith(self._push.removesuffix(">")):
             return  # sent by a consumer that somebody pointed here: it bears its stored subject, and headers of its publisher's choice
         headers = msg.headers or {}
         try:
