@@ -33,8 +33,9 @@ def delivered(stream: EventStream) -> tuple[str, ...]:
 
 
 def algorithm(stream: EventStream) -> Literal["RS256", "ES256"]:
-    """CAEP Interop 1.0 asks for RS256.  A stream follows it as soon as one of that profile's use cases is delivered on it."""
-    return "RS256" if _INTEROP.intersection(delivered(stream)) else "ES256"
+    """CAEP Interop 1.0 asks for RS256.  A stream follows it unless what is delivered on it is none of that profile's use cases."""
+    events = delivered(stream)
+    return "ES256" if events and not _INTEROP.intersection(events) else "RS256"
 
 
 def place_of(subject: AnySubject, root: str) -> str:
