@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from faststream import FastStream
-from faststream.nats import JStream, PullSub
 from weft.digest import sha256
 
 from config.settings import Settings
@@ -22,7 +21,7 @@ from streams.operator import accounts
 from workers.common import rpc
 from workers.common.factwriter import FactWriter
 from workers.common.fetching import Fetcher
-from workers.common.raw import as_received
+from workers.common.pulling import follow
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
 from workers.signals.changes import Postures
@@ -52,7 +51,7 @@ from workers.signals.watch.detect import Finding
 from workers.signals.watch.watcher import Watcher
 
 QUEUE = "signals"
-BATCH = 64
+AT_ONCE = 8  # signals that are answered at the same time
 
 
 class Signals:
@@ -161,8 +160,8 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.SET, SetDelivery, on_set, names, queue=QUEUE)
     rpc.serve(runtime, subjects.NOTICE, PointSignal, on_notice, names, queue=QUEUE)
     _serve_people(runtime, lambda: worker)
-    _consume(runtime, ("SIGNALS", "signals"), subjects.SIGNAL.filter, on_signal, CloudEvent[SetDelivery])
-    _consume(runtime, ("RECORD", "receipts"), f"{subjects.RECORD.at('revocation', 'completed')}.>", on_completed, CloudEvent[Completed])
+    follow(runtime, ("SIGNALS", "signals"), subjects.SIGNAL.filter, on_signal, CloudEvent[SetDelivery], at_once=AT_ONCE)
+    follow(runtime, ("RECORD", "receipts"), f"{subjects.RECORD.at('revocation', 'completed')}.>", on_completed, CloudEvent[Completed])
     return runtime.app(start=start, stop=stop)
 
 
@@ -190,19 +189,3 @@ def _serve_people(runtime: Runtime, worker: Callable[[], Signals]) -> None:
     rpc.serve(runtime, subjects.LIFT, Lift, on_lift, names, queue=QUEUE)
     rpc.serve(runtime, subjects.RESOLVE, Resolve, on_resolve, names, queue=QUEUE)
     rpc.serve(runtime, subjects.RESPONSES, Waiting, on_responses, names, queue=QUEUE)
-
-
-def _consume(runtime: Runtime, consumer: tuple[str, str], subject: str, handler: Any, data: Any) -> None:
-    """From a durable consumer, by its stream and name, which the topology made."""
-    stream, durable = consumer
-    handler.__annotations__["msg"] = data  # for AsyncAPI
-    runtime.broker.subscriber(
-        subject,
-        stream=JStream(stream, declare=False),
-        durable=durable,
-        pull_sub=PullSub(batch_size=BATCH),
-        inbox_prefix=f"{subjects.worker_inbox('signals')}.".encode(),  # FastStream ignores the broker's
-        decoder=as_received,
-        no_reply=True,
-        title=durable,
-    )(handler)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from faststream.nats import JStream, PullSub
-
 from schemas.base import Wire
 from schemas.envelope import CloudEvent
 from schemas.facts import Key, KeyPurpose, Kind
@@ -19,7 +17,7 @@ from streams.operator import accounts
 from workers.common import rpc
 from workers.common.fetching import Fetcher
 from workers.common.outbound.rules import Rules
-from workers.common.raw import as_received
+from workers.common.pulling import follow
 from workers.common.runtime import Runtime
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.transmitter.api import API
@@ -37,7 +35,6 @@ from workers.signals.transmitter.telling import Teller
 from workers.signals.verify import Verify
 
 QUEUE = "signals"
-BATCH = 16
 SET_PURPOSES: tuple[KeyPurpose, ...] = ("signals", "signals-rs256")
 
 
@@ -118,20 +115,12 @@ class Subscriptions:
         self._follow_record("tell-revocations", subjects.RECORD.at("revocation", "revoked"), Revoked)
 
     def _follow_record(self, durable: str, family: str, model: type[Wire]) -> None:
+        """One at a time: a restoration is told after the quarantine it ends."""
+
         async def on_record(msg: Any) -> None:
             await self._started.teller.on_message(msg)
 
-        on_record.__annotations__["msg"] = CloudEvent[model]  # type: ignore[valid-type]  # for AsyncAPI
-        self._runtime.broker.subscriber(
-            f"{family}.>",
-            stream=JStream("RECORD", declare=False),
-            durable=durable,
-            pull_sub=PullSub(batch_size=BATCH),
-            inbox_prefix=f"{subjects.worker_inbox('signals')}.".encode(),  # FastStream ignores the broker's
-            decoder=as_received,
-            no_reply=True,
-            title=durable,
-        )(on_record)
+        follow(self._runtime, ("RECORD", durable), f"{family}.>", on_record, CloudEvent[model])  # type: ignore[valid-type]
 
     async def start(self, recording: Recording, verify: Verify) -> None:
         """Connected, views loaded."""
