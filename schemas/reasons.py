@@ -69,6 +69,7 @@ class DenyReason(StrEnum):
     CONFLICT = "conflict"  # the expected revision is not the current one
     INVALID_CHANGE = "invalid_change"
     TRANSMITTER_UNKNOWN = "transmitter_unknown"
+    TRANSMITTER_UNAVAILABLE = "transmitter_unavailable"  # its keys could not be fetched
     SET_INVALID = "set_invalid"
     BEYOND_CEILING = "beyond_ceiling"
     ALREADY_CLAIMED = "already_claimed"

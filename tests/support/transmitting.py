@@ -42,6 +42,14 @@ class Emulated:
     foreign_iss: str | None = None  # what a stream says instead of its issuer
     cannot: tuple[str, ...] = ()  # methods answered 405
     default_subjects: str = "ALL"
+    pushes_verification_first: bool = False  # before it answers; 400 where the push was not acknowledged
+    one_each: bool = True  # streams of a receiver
+    before: list[dict[str, Any]] = field(default_factory=list)  # its streams but the last, `stream`
+    unsolicited: list[int] = field(default_factory=list)  # how verifications at creation were answered
+    too_often: int = 0  # how many verifications are answered 429
+    scope_is_too_small: bool = False
+    keys_are_away: bool = False
+    held_poll_s: float = 0.3
     status: str = "enabled"
     tokens: set[str] = field(default_factory=set)
     forms: list[dict[str, str]] = field(default_factory=list)
@@ -107,6 +115,8 @@ class Emulated:
                 try:
                     if token not in self.tokens:
                         return JSONResponse({}, 401, {"www-authenticate": 'Bearer error="invalid_token"'})
+                    if self.scope_is_too_small:
+                        return JSONResponse({}, 401, {"www-authenticate": 'Bearer error="insufficient_scope", scope="ssf.manage"'})
                     if f"{request.method} {request.url.path}" in self.cannot:
                         return Response(status_code=405)
                     return await handler(request)
@@ -142,6 +152,8 @@ class Emulated:
 
     async def _jwks(self, _: Request) -> Response:
         self.calls.append(("GET", "/jwks"))
+        if self.keys_are_away:
+            return Response(status_code=503)
         return JSONResponse({"keys": [self.signer.jwk]})
 
     async def _token(self, request: Request) -> Response:
@@ -154,20 +166,23 @@ class Emulated:
         body = json.loads(await request.body() or b"{}")
         match request.method:
             case "GET":
-                return JSONResponse([self.stream] if self.stream else [])
+                return JSONResponse([*self.before, *([self.stream] if self.stream else [])])
             case "DELETE":
                 self.stream = None
                 return Response(status_code=204)
-            case "POST" if self.stream is not None:
+            case "POST" if self.stream is not None and self.one_each:
                 return JSONResponse({}, 409)
             case "POST" if body.keys() - {"delivery", "events_requested", "description"}:
                 return JSONResponse({"error": "members that are not a receiver's"}, 400)
             case "POST":
+                self.before += [self.stream] if self.stream else []
                 delivery = body["delivery"]
                 if delivery["method"] == POLL:
                     delivery["endpoint_url"] = f"{self.iss}/poll"
                 self.stream = {"stream_id": uuid.uuid4().hex, "iss": self.foreign_iss or self.iss, "aud": self.aud, **body}
                 self.stream["events_delivered"] = body["events_requested"]
+                if self.pushes_verification_first:
+                    self.unsolicited.append((await self.send(self.verification(None))).status_code)
                 return JSONResponse(self.stream, 201)
             case _:
                 self.stream = {**(self.stream or {}), **body, "events_delivered": body["events_requested"]}
@@ -183,7 +198,13 @@ class Emulated:
         return Response(status_code=200)
 
     async def _verify(self, request: Request) -> Response:
-        self.states.append(json.loads(await request.body())["state"])
+        asked = json.loads(await request.body())
+        if self.too_often > 0:
+            self.too_often -= 1
+            return JSONResponse({"error": "too_many_requests"}, 429)
+        if self.pushes_verification_first and (await self.send(self.verification(asked["state"]))).status_code != 202:
+            return JSONResponse({"error": "verification_failed"}, 400)
+        self.states.append(asked["state"])
         return Response(status_code=204)
 
     async def _poll(self, request: Request) -> Response:
@@ -198,7 +219,7 @@ class Emulated:
                 self.errors[jti] = error
         self.happened.set()
         if not self.queue and not asked["returnImmediately"]:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(self.held_poll_s)
         return JSONResponse(
             {"sets": dict(list(self.queue.items())[: asked["maxEvents"]]), "moreAvailable": len(self.queue) > asked["maxEvents"]}
         )

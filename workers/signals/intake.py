@@ -31,9 +31,9 @@ from workers.signals.proof import NoProof, proven
 from workers.signals.receipts import Signer
 from workers.signals.receiver.arrival import check_push, check_stream
 from workers.signals.receiver.secrets import Secrets
-from workers.signals.receiver.transmitters import Transmitters
+from workers.signals.receiver.transmitters import KeysUnavailable, Transmitters
 from workers.signals.recording import SOURCE, Recording
-from workers.signals.verify import SETRefused, VerifiedSET
+from workers.signals.verify import HELD_BACK_S, MAX_AGE_S, SETRefused, VerifiedSET
 from workers.signals.voice import Risk, Voice
 
 STREAM = "SIGNALS"
@@ -90,9 +90,12 @@ class Intake:
     async def accept(self, unverified: str, subscription: Subscription | None, by: str) -> SetAnswer:
         """A SET that came on that stream of ours, or on none.  Raises Refused as `deliver`."""
         try:
-            verified = await self._transmitters.verify(unverified, self._clock.now())
+            max_age_s = MAX_AGE_S if subscription is None else HELD_BACK_S
+            verified = await self._transmitters.verify(unverified, self._clock.now(), max_age_s=max_age_s)
             streams = self._streams_of(verified.claims.iss)
             check_stream(verified, subscription, streams, self._secrets, self._clock.now())
+        except KeysUnavailable as unavailable:
+            raise Refused(DenyReason.TRANSMITTER_UNAVAILABLE, str(unavailable)) from None
         except SETRefused as refused:
             return self._refused(by, refused, unverified)
         await self._store(verified, unverified, by)

@@ -34,7 +34,8 @@ from workers.common.jose import JWSRefused, KeyRefused, ParsedJWS, PublicKey, pu
 MAX_SET_BYTES = 16_384
 ALGORITHMS = ("ES256", "RS256")
 FUTURE_S = 60  # of `iat`: how far clocks may differ
-MAX_AGE_S = 3_600  # of `iat`
+MAX_AGE_S = 3_600  # of `iat`, where anyone may bring it
+HELD_BACK_S = 604_800  # where it comes on a stream of ours: a transmitter keeps what a paused or absent receiver did not take
 
 ErrorCode = Literal[  # RFC 8935 section 2.4, and `invalid_state` of SSF 1.0 section 8.1.4.2
     "invalid_request", "invalid_key", "invalid_issuer", "invalid_audience", "authentication_failed", "access_denied", "invalid_state"
@@ -49,6 +50,10 @@ class SETRefused(Exception):
         self.err = err
         self.detail = detail
         self.iss = iss
+
+
+class KeyUnknown(SETRefused):
+    """`kid` names no key that is known here; the transmitter may have published one since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +82,9 @@ class VerifiedSET:
 Verify = Callable[[str, float], Awaitable[VerifiedSET]]  # of a SET, as of that time; raises SETRefused
 
 
-def verify_set(unverified: str, transmitter_of: Callable[[str], Transmitter | None], *, now: float) -> VerifiedSET:
+def verify_set(
+    unverified: str, transmitter_of: Callable[[str], Transmitter | None], *, now: float, max_age_s: int = MAX_AGE_S
+) -> VerifiedSET:
     """All ten steps; raises SETRefused."""
     try:
         jws = parse_jws(unverified, MAX_SET_BYTES)  # 1, 2
@@ -92,7 +99,7 @@ def verify_set(unverified: str, transmitter_of: Callable[[str], Transmitter | No
     _check_audience(payload.get("aud"), transmitter)  # 8
     claims = _claims(jws, iss)  # 9
     _check_event(claims, iss)
-    _check_iat(claims.iat, now, iss)  # 10
+    _check_iat(claims.iat, now, max_age_s, iss)  # 10
     return VerifiedSET(claims, transmitter)
 
 
@@ -118,7 +125,7 @@ def _key(transmitter: Transmitter, kid: str) -> PublicKey:
     keys = transmitter.jwks.get("keys")
     named = [jwk for jwk in keys if isinstance(jwk, dict) and jwk.get("kid") == kid] if isinstance(keys, list) else []
     if len(named) != 1:
-        raise SETRefused("invalid_key", "kid names no key of the transmitter", transmitter.iss)
+        raise KeyUnknown("invalid_key", "kid names no key of the transmitter", transmitter.iss)
     try:
         return public_key(named[0])
     except KeyRefused as error:
@@ -156,8 +163,8 @@ def _check_event(claims: SecurityEventToken, iss: str) -> None:
         raise SETRefused("invalid_request", f"members of the event that do not fit: {', '.join(rules)[:200]}", iss) from None
 
 
-def _check_iat(iat: int, now: float, iss: str) -> None:
+def _check_iat(iat: int, now: float, max_age_s: int, iss: str) -> None:
     if iat > now + FUTURE_S:
         raise SETRefused("invalid_request", f"iat is more than {FUTURE_S} s in the future", iss)
-    if now - iat > MAX_AGE_S:
-        raise SETRefused("invalid_request", f"iat is more than {MAX_AGE_S} s ago", iss)
+    if now - iat > max_age_s:
+        raise SETRefused("invalid_request", f"iat is more than {max_age_s} s ago", iss)

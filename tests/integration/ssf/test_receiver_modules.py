@@ -70,6 +70,8 @@ class Place:
             if answer.status_code == 202:
                 assert answer.content == b""
                 return None
+            if answer.status_code == 503:
+                return "again"
             assert answer.headers["content-language"] == "en"
             assert answer.json()["description"]
             return str(answer.json()["err"])
@@ -317,6 +319,103 @@ async def test_a_suspended_subscription_pauses_the_stream(fabric_server: FabricS
         await fabric_server.put_facts(subscription(tx, "push"))
         await tx.until(lambda: tx.status == "enabled")
         assert await here.verdict(tx.a_set()) is None
+
+
+async def test_a_transmitter_may_push_the_verification_before_it_answers(fabric_server: FabricServer, tx: Emulated) -> None:
+    """When the second of our streams is made there, and when its verification is asked for: its id has not been told by then."""
+    tx.pushes_verification_first, tx.one_each = True, False
+    async with place(fabric_server, "push", tx):
+        await fabric_server.put_facts(subscription(tx, "push", name="second"))
+        await tx.until(lambda: len(tx.states) == 2)
+        assert tx.unsolicited == [202, 202]
+
+
+async def test_a_verification_that_was_asked_too_often_holds_nothing_up(fabric_server: FabricServer, tx: Emulated) -> None:
+    """SSF 1.0 section 8.1.4.2: `min_verification_interval`, 429.  A worker that starts again within it polls all the same."""
+    tx.too_often = 1000
+    async with place(fabric_server, "poll", tx, wait=False) as here:
+        await eventually(lambda: _says(here, "held"), 15)
+        assert await here.verdict(tx.a_set()) is None
+        assert tx.states == []
+
+
+async def test_a_scope_that_is_too_small_is_not_a_token_that_expired(fabric_server: FabricServer, tx: Emulated) -> None:
+    """RFC 6750 section 3.1: no other token of the same scope will do, and the reason is told."""
+    tx.scope_is_too_small = True
+    async with place(fabric_server, "poll", tx, wait=False) as here:
+        await eventually(lambda: _says(here, "scope is too small"), 15)
+        await tx.until(lambda: len(tx.calls) >= 2)
+        assert len(tx.forms) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_set_whose_key_cannot_be_looked_for_comes_again(fabric_server: FabricServer, tx: Emulated, mode: str) -> None:
+    """INVARIANT: a SET is refused only for what is known of it.
+
+    Refusing it while the transmitter's keys cannot be fetched would break it: a transmitter sends nothing again that was refused.
+    """
+    async with place(fabric_server, mode, tx) as here:
+        tx.keys_are_away = True
+        compact = tx.a_set()
+        if mode == "push":
+            answer = await tx.send(compact)
+            assert (answer.status_code, answer.headers.get("retry-after")) == (503, "1")
+        else:
+            jti = tx.offer(compact)
+            await tx.until(lambda: ("GET", "/jwks") in tx.calls)
+            assert jti not in tx.acked
+            assert jti not in tx.errors
+        tx.keys_are_away = False
+        if mode == "push":
+            await eventually(lambda: _acknowledged(here, compact), 15)
+        else:
+            await tx.until(lambda: jti in tx.acked)
+        assert len(await here.held()) == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_a_transmitter_kept_for_us_is_not_too_old(fabric_server: FabricServer, tx: Emulated, mode: str) -> None:
+    """Paused, or away for a night.  By hand, where anyone may bring it, an hour is the most (tests/unit/signals/test_verify.py)."""
+    async with place(fabric_server, mode, tx) as here:
+        assert await here.verdict(tx.a_set(iat=int(time.time()) - 3 * 86_400)) is None
+        assert await here.verdict(tx.a_set(iat=int(time.time()) - 8 * 86_400)) == "invalid_request"
+        assert len(await here.held()) == 1
+
+
+async def test_a_key_that_was_published_just_now_is_found(fabric_server: FabricServer, tx: Emulated) -> None:
+    """A transmitter that rotates its keys signs with the new one at once, however shortly ago we looked."""
+    async with place(fabric_server, "push", tx) as here:
+        for kid in ("tx-2", "tx-3"):
+            tx.signer = Signer(kid=kid)
+            assert await here.verdict(tx.a_set()) is None
+
+
+async def test_a_poll_that_is_held_for_longer_than_we_wait_is_asked_again(
+    fabric_server: FabricServer, tx: Emulated, monkeypatch: Any
+) -> None:
+    """RFC 8936 section 2.2: nothing is lost by it, since nothing was acknowledged."""
+    monkeypatch.setattr("workers.signals.receiver.poller.DEADLINE_S", 0.3)
+    tx.held_poll_s = 2.0
+    async with place(fabric_server, "poll", tx) as here:
+        await tx.until(lambda: tx.calls.count(("POST", "/poll")) >= 3)
+        await eventually(lambda: _says(here, "held"))
+        assert await here.verdict(tx.a_set()) is None
+
+
+async def test_a_backlog_of_large_sets_comes_in_smaller_answers(fabric_server: FabricServer, tx: Emulated) -> None:
+    """And what is larger than any SET is refused, so that it is not in the way for ever."""
+    async with place(fabric_server, "poll", tx) as here:
+        large = [tx.a_set(members={"principal": "USER", "current_level": "LOW", "more": "x" * 10_000}) for _ in range(20)]
+        offered = [tx.offer(compact) for compact in large]
+        await tx.until(lambda: set(offered) <= set(tx.acked))
+        assert len(await here.held()) == 20
+        assert (
+            await here.verdict(tx.a_set(members={"principal": "USER", "current_level": "LOW", "more": "x" * 15_000})) == "invalid_request"
+        )
+
+
+async def _acknowledged(here: Place, compact: str) -> bool:
+    return await here.verdict(compact) is None
 
 
 async def _says(here: Place, part: str) -> bool:

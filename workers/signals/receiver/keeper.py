@@ -19,12 +19,12 @@ from workers.common.clock import Clock
 from workers.signals.receiver.remote import POLL, PUSH, Metadata, Remote, RemoteFailed, RemoteStream
 from workers.signals.receiver.secrets import Secrets
 
-CONFLICT, NO_METHOD = 409, (404, 405, 501)
+CONFLICT, TOO_OFTEN, NO_METHOD = 409, 429, (404, 405, 501)
 logger = structlog.get_logger()
 
 
 class Keeper:
-    """`hold` may be called as often as one likes."""
+    """`hold` and `begin` may be called as often as one likes."""
 
     def __init__(
         self, remote: Remote, secrets: Secrets, transmitter_of: Callable[[str], Transmitter | None], clock: Clock, *, base: str, domain: str
@@ -46,9 +46,24 @@ class Keeper:
         self._check(wanted, stream)
         if set(stream.events_requested) != set(wanted.events):
             stream = await self._updated(wanted, meta, stream)
-        if stream.stream_id not in self._verified:
-            await self._begin(wanted, meta, stream)
         return stream
+
+    async def begin(self, wanted: Subscription, stream: RemoteStream) -> None:
+        """Enabled, with its subjects, and shown to work: once for each time this copy takes it up.  Raises as `hold`.
+
+        Its id has to be known by then: a transmitter may push the verification before it answers that it will.
+        """
+        if stream.stream_id in self._verified:
+            return
+        meta = await self._remote.metadata(wanted.iss)
+        if meta.status is not None and await self._remote.status(wanted, meta, stream.stream_id) != "enabled":
+            await self._remote.set_status(wanted, meta, stream.stream_id, "enabled")
+        if meta.starts_with_none or wanted.subjects:
+            for subject in wanted.subjects:
+                await self._remote.add_subject(wanted, meta, stream.stream_id, subject)
+        if meta.verification is None or await self._verification_asked(wanted, meta, stream):
+            self._verified.add(stream.stream_id)
+        logger.info(log.SUBSCRIPTION_HELD, subscription=wanted.name, delivered=len(stream.events_delivered))
 
     async def drop(self, held: Subscription) -> None:
         """Delete our streams; the subscription is gone.  Raises as `hold`."""
@@ -122,14 +137,12 @@ class Keeper:
             await self._remote.delete(wanted, meta, stream.stream_id)
         return await self._found_or_made(wanted, meta)
 
-    async def _begin(self, wanted: Subscription, meta: Metadata, stream: RemoteStream) -> None:
-        """Enabled, with its subjects, and shown to work: once for each time this copy takes it up."""
-        if meta.status is not None and await self._remote.status(wanted, meta, stream.stream_id) != "enabled":
-            await self._remote.set_status(wanted, meta, stream.stream_id, "enabled")
-        if meta.starts_with_none or wanted.subjects:
-            for subject in wanted.subjects:
-                await self._remote.add_subject(wanted, meta, stream.stream_id, subject)
-        if meta.verification is not None:
+    async def _verification_asked(self, wanted: Subscription, meta: Metadata, stream: RemoteStream) -> bool:
+        """SSF 1.0 section 8.1.4.2: 429 where it was asked less than `min_verification_interval` ago, as by another copy; again later."""
+        try:
             await self._remote.verify(wanted, meta, stream.stream_id, self._secrets.state(stream.stream_id, self._clock.now()))
-        self._verified.add(stream.stream_id)
-        logger.info(log.SUBSCRIPTION_HELD, subscription=wanted.name, delivered=len(stream.events_delivered))
+        except RemoteFailed as failed:
+            if failed.status != TOO_OFTEN:
+                raise
+            return False
+        return True

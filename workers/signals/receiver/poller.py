@@ -15,7 +15,7 @@ from schemas.points import SetAnswer
 from workers.common.rpc import Refused
 from workers.signals.receiver.remote import Remote, RemoteFailed, RemoteStream
 
-MAX_EVENTS = 20
+MAX_EVENTS = 20  # fewer where so many are more than MAX_BYTES
 DEADLINE_S = 8.0  # of one poll; a transmitter that holds it longer is asked again
 MAX_BYTES = 131_072
 PAUSE_S = 0.5  # after an empty answer that came at once: some transmitters hold no poll
@@ -35,28 +35,35 @@ class Poller:
             raise RemoteFailed("the stream has no endpoint to poll")
         loop = asyncio.get_running_loop()
         until = loop.time() + for_s
-        acks: list[str] = []
-        errors: dict[str, dict[str, str]] = {}
-        while loop.time() < until or acks or errors:
+        most = MAX_EVENTS
+        settling: dict[str, Any] = {}
+        while loop.time() < until or settling:
             began = loop.time()
-            sets, more = await self._poll(of, stream.endpoint_url, acks, errors)
+            try:
+                sets = await self._poll(of, stream.endpoint_url, most, settling)
+            except RemoteFailed as failed:
+                if failed.failed != "too_large" or most == 1:
+                    raise
+                most //= 2  # what was to be settled was settled, or is again
+                continue
+            waited = bool(settling) or loop.time() - began >= PAUSE_S
             acks, errors, held_back = await self._take(of, sets)
-            if held_back or (not sets and not more and loop.time() - began < PAUSE_S):
+            settling = {**({"ack": acks} if acks else {}), **({"setErrs": errors} if errors else {})}
+            if held_back or not (sets or waited):  # whatever `moreAvailable` says: what is there was given
                 await asyncio.sleep(PAUSE_S)
 
-    async def _poll(self, of: Subscription, url: str, acks: list[str], errors: dict[str, dict[str, str]]) -> tuple[dict[str, str], bool]:
-        settling: dict[str, Any] = {**({"ack": acks} if acks else {}), **({"setErrs": errors} if errors else {})}
-        asked = {"maxEvents": MAX_EVENTS, "returnImmediately": bool(settling), **settling}
+    async def _poll(self, of: Subscription, url: str, most: int, settling: dict[str, Any]) -> dict[str, str]:
+        asked = {"maxEvents": most, "returnImmediately": bool(settling), **settling}
         try:
             said = await self._remote.poll(of, url, asked, DEADLINE_S, MAX_BYTES)
         except RemoteFailed as failed:
-            if not settling and failed.status is None and str(failed).endswith("timeout"):
-                return {}, True  # it held the poll for longer than we wait
+            if not settling and failed.failed == "timeout":
+                return {}  # it held the poll for longer than we wait
             raise
         sets = said.get("sets")
         if not isinstance(sets, dict) or not all(isinstance(one, str) for one in sets.values()):
             raise RemoteFailed("the answer to a poll holds no sets")
-        return sets, said.get("moreAvailable") is True
+        return sets
 
     async def _take(self, of: Subscription, sets: dict[str, str]) -> tuple[list[str], dict[str, dict[str, str]], bool]:
         acks: list[str] = []

@@ -43,7 +43,10 @@ class Receiver:
             self._changed.put_nowait(change.key)
 
     def streams_of(self, iss: str) -> frozenset[str]:
-        """The ids of our streams at that transmitter, as far as this copy knows."""
+        """The ids of our streams at that transmitter; none until this copy knows all of them."""
+        wanted = {one.name for one in self._facts.subscriptions() if one.iss == iss and one.state == "active"}
+        if not wanted <= self._streams.keys():
+            return frozenset()
         return frozenset(stream_id for of, stream_id in self._streams.values() if of == iss)
 
     def detail(self) -> dict[str, Any]:
@@ -100,6 +103,7 @@ class Receiver:
             try:
                 stream = await self._keeper.hold(wanted)
                 self._streams[wanted.name] = (wanted.iss, stream.stream_id)
+                await self._keeper.begin(wanted, stream)
                 self._states[wanted.name] = "held"
                 failures = 0
                 if wanted.delivery == "poll":

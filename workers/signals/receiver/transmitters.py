@@ -1,7 +1,8 @@
 """Transmitters of the facts, with the keys that they publish (RFC 7517) where their fact says where those are.
 
-Fetched when first needed and once an hour; at once, though at most twice a minute, when a SET names a key that is not known.  A set that
-cannot be fetched again is believed for a day.  Keys of the fact itself count besides.
+Fetched when first needed and once an hour; within a second, all SETs together, when one names a key that is not known: keys are
+used the moment they are published.  A set that cannot be fetched again is believed for a day; a SET whose key could not be looked for is
+neither good nor bad.  Keys of the fact itself count besides.
 """
 
 from __future__ import annotations
@@ -20,14 +21,18 @@ from workers.common import log
 from workers.common.clock import Clock
 from workers.common.fetching import FetchUnavailable
 from workers.signals.transmitter.ports import Fetches
-from workers.signals.verify import SETRefused, VerifiedSET, verify_set
+from workers.signals.verify import HELD_BACK_S, KeyUnknown, SETRefused, VerifiedSET, verify_set
 
 FRESH_S = 3600.0
 STALE_S = 86_400.0
-AGAIN_S = 30.0
+AGAIN_S = 1.0  # between two fetches for the sake of unknown keys; a SET waits for the next, less than transmitters wait for an answer
 MAX_KEYS = 64
 MAX_BYTES = 65_536
 logger = structlog.get_logger()
+
+
+class KeysUnavailable(SETRefused):
+    """Nobody knows whether it is good: the transmitter's keys could not be fetched.  To be sent again."""
 
 
 @dataclass
@@ -35,6 +40,11 @@ class _Held:
     keys: tuple[dict[str, Any], ...]
     fetched_at: float
     tried_at: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the last try came to nothing."""
+        return self.fetched_at < self.tried_at
 
 
 class Transmitters:
@@ -58,14 +68,24 @@ class Transmitters:
         own = found.jwks.get("keys", ())
         return found.model_copy(update={"jwks": {"keys": [*own, *held.keys]}})
 
-    async def verify(self, unverified: str, now: float) -> VerifiedSET:
-        """`verify_set`, which fetches the transmitter's keys where one is missing.  Raises SETRefused."""
+    async def verify(self, unverified: str, now: float, *, max_age_s: int = HELD_BACK_S) -> VerifiedSET:
+        """`verify_set`, which fetches the transmitter's keys where one is missing.  Raises SETRefused, also as KeysUnavailable.
+
+        A SET that is stored was young enough when it came, whichever way that was: `max_age_s` is for those that come.
+        """
         try:
-            return verify_set(unverified, self.get, now=now)
-        except SETRefused as refused:
-            if refused.err != "invalid_key" or not await self.refresh(refused.iss, unknown_key=True):
-                raise
-        return verify_set(unverified, self.get, now=now)
+            return verify_set(unverified, self.get, now=now, max_age_s=max_age_s)
+        except KeyUnknown as refused:
+            if not await self.refresh(refused.iss, unknown_key=True):
+                raise self._unavailable(refused) or refused from None
+        return verify_set(unverified, self.get, now=now, max_age_s=max_age_s)
+
+    def _unavailable(self, refused: SETRefused) -> KeysUnavailable | None:
+        found = self._of_facts(refused.iss) if refused.iss is not None else None
+        held = self._held.get(found.jwks_uri or "") if found is not None else None
+        if held is None or not held.failed:
+            return None
+        return KeysUnavailable(refused.err, "the transmitter's keys could not be fetched", refused.iss)
 
     async def refresh(self, iss: object, *, unknown_key: bool = False) -> bool:
         """Fetch its keys if they are due, or if one is missing; whether there are new ones to look at."""
@@ -78,9 +98,11 @@ class Transmitters:
             held = self._held.get(uri)
             if held is not None and held.fetched_at >= asked_at:
                 return True  # somebody else has just done it
-            due_s = AGAIN_S if unknown_key or held is None else FRESH_S
-            if held is not None and self._clock.now() - held.tried_at < due_s:
-                return False
+            if held is not None:
+                early_s = (AGAIN_S if unknown_key else FRESH_S) - (self._clock.now() - held.tried_at)
+                if early_s > 0 and (held.failed or not unknown_key):
+                    return False
+                await asyncio.sleep(min(max(early_s, 0.0), AGAIN_S))
             return await self._fetch(uri, held)
 
     async def _fetch(self, uri: str, held: _Held | None) -> bool:
