@@ -142,6 +142,7 @@ async def _guard(stack: AsyncExitStack, server: fabric.FabricServer, laggard: La
     name = f"i{uuid4().hex.translate(str.maketrans('0189', 'wxyz'))[:26]}.88mph~com.tools.bench"
     nc = await server.outer("point", name)
     key = server.keys["revocation"]
+    public = key.private.public_key().public_bytes_raw()  # type: ignore[union-attr]  # a guard has read it, and looks it up
 
     async def acknowledge(counter: int, epoch: int) -> None:
         body = wire_event("org.weft.point.acked.v1", {"n": counter, "epoch": epoch, "at": time.time()}, source="/bench")
@@ -149,7 +150,7 @@ async def _guard(stack: AsyncExitStack, server: fabric.FabricServer, laggard: La
 
     follower = RevocationFollower(
         nc,
-        lambda kid: key.private.public_key().public_bytes_raw() if kid == key.kid else None,  # type: ignore[union-attr]
+        lambda kid: public if kid == key.kid else None,
         on_entry=laggard.heard,
         on_unknown_key=lambda: None,
         send_ack=acknowledge,

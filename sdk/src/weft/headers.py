@@ -8,11 +8,13 @@ is new or odd nats-py does itself, so that what is accepted and what is sent sta
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from nats.aio.client import Client
 
 MAX_NAMES = 256
+MAX_KNOWN_BYTES = 2_048  # of a block that is remembered whole
 
 
 class HeaderClient(Client):
@@ -23,18 +25,7 @@ class HeaderClient(Client):
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        names, found = HeaderClient._names, {}
-        for line in raw.split(b"\r\n"):
-            name, separator, value = line.partition(b":")
-            key = names.get(name)
-            if key is not None and separator:
-                found[key] = value.strip().decode("utf-8", "replace")
-            elif line:
-                read = Client._parse_header_lines(line)  # noqa: SLF001 - nats-py is pinned, and a test holds the two together
-                found.update(read)
-                if read and len(names) < MAX_NAMES:
-                    names[name] = next(iter(read))
-        return found
+        return dict(_known(raw)) if len(raw) <= MAX_KNOWN_BYTES else _read(raw)
 
     async def _send_publish(self, subject: str, reply: str, payload: bytes, payload_size: int, headers: Mapping[str, Any] | None) -> None:
         block = self._block(headers) if headers and subject else None
@@ -63,3 +54,21 @@ class HeaderClient(Client):
         if any(type(value) is not str or value != value.strip() for value in headers.values()):
             return None
         return f"NATS/1.0\r\n{block}\r\n\r\n".encode()
+
+
+def _read(raw: bytes) -> dict[str, str]:
+    names, found = HeaderClient._names, {}  # noqa: SLF001 - of this module
+    for line in raw.split(b"\r\n"):
+        name, separator, value = line.partition(b":")
+        key = names.get(name)
+        if key is not None and separator:
+            found[key] = value.strip().decode("utf-8", "replace")
+        elif line:
+            read = Client._parse_header_lines(line)  # noqa: SLF001 - nats-py is pinned, and a test holds the two together
+            found.update(read)
+            if read and len(names) < MAX_NAMES:
+                names[name] = next(iter(read))
+    return found
+
+
+_known = lru_cache(maxsize=256)(_read)  # many messages have the same block, and one to many guards in a process has it many times
