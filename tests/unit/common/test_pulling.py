@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[3]
 def test_no_message_waits_for_company() -> None:
     """INVARIANT: a worker fetches one message at a time, so that none is held back until a batch is full.
 
-    A batch would break it: nats-py keeps the second message after a pause for up to the whole timeout of the fetch (`workers.common.pulling`).
+    A batch would break it: nats-py keeps the second message after a pause for up to the whole timeout of the fetch
+    (`workers.common.pulling`).
     """
     found = {str(file.relative_to(ROOT)): file.read_text() for file in (ROOT / "workers").rglob("*.py")}
     pulling = {name: text for name, text in found.items() if "PullSub(" in text}
