@@ -51,6 +51,21 @@ async def test_4_1_an_actor_in_the_subject_token_is_the_client_or_nobody(world: 
     assert (await ask(world, subject_token=other, subject_token_type=ACCESS)).json()["error"] == "invalid_request"
 
 
+@pytest.mark.parametrize("kind", ["id_token", "jwt"])
+async def test_4_a_logout_token_is_nobodys_word(world: OAuthWorld, kind: str) -> None:
+    """INVARIANT: a security event about a person is no subject token, though nothing but `events` tells it from one (RFC 8417 section 4.5).
+
+    Broken by reading the claims that a subject token has and none besides.
+    """
+    shown = {"subject_token_type": f"{TYPE}{kind}", "scope": "web.search.execute"}
+    plain: dict[str, Any] = {"typ": "JWT", "scope": "web.search.execute", "client_id": None}
+    assert (await ask(world, subject_token=world.person(**plain), **shown)).status_code == 200
+    events = {"http://schemas.openid.net/event/backchannel-logout": {}}
+    answer = await ask(world, subject_token=world.person(events=events, **plain), **shown)
+    assert answer.status_code == 400
+    assert answer.json()["error"] == "invalid_request"
+
+
 ERRORS: dict[str, tuple[dict[str, Any], int, str]] = {
     "client not authenticated": ({"client_assertion": "a.b.c"}, 401, "invalid_client"),
     "client authenticated, may not use this": ({"subject_token_type": f"{TYPE}self_signed"}, 400, "unauthorized_client"),

@@ -124,6 +124,16 @@ async def test_spiffe_x509_refuses(spiffe: OAuthWorld, leaf: Leaf, anchor: str) 
     assert await status(spiffe, leaf, anchor, FRONT) == (401, "invalid_client")
 
 
+async def test_spiffe_x509_of_another_trust_domain(spiffe: OAuthWorld) -> None:
+    """INVARIANT: a bundle vouches for its own trust domain alone (X509-SVID section 5, SPIFFE Trust Domain and Bundle section 5).
+
+    Broken by believing whatever SPIFFE ID stands in a certificate of ours: our authority would speak for a partner's workloads.
+    """
+    foreign = "spiffe://partner.example/services/front"
+    spiffe.put(client(foreign, auth_method="spiffe_x509", spiffe_id=foreign))
+    assert await status(spiffe, Leaf(("uri", foreign), by=CA), "spiffe", foreign) == (401, "invalid_client")
+
+
 async def test_spiffe_x509_client_id_is_the_spiffe_id(spiffe: OAuthWorld) -> None:
     assert (await status(spiffe, Leaf(("uri", FRONT), by=CA), "spiffe", "console"))[0] == 401
 

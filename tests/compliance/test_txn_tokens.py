@@ -9,8 +9,10 @@ import httpx
 import pytest
 from weft.digest import sha256, target_digest
 from weft.errors import GuardReason, TokenRefused
+from weft.nkey import KeyPair
 from weft.token import verify_token
 
+from schemas.approvals import Ask
 from tests.support.identities import Signer
 from tests.support.oauth import (
     ADVISOR,
@@ -27,6 +29,8 @@ from tests.support.oauth import (
     header,
     payload,
 )
+from workers.broker.oauth.tools import instance_of
+from workers.common.approvals import asked_digest
 
 CALL = {"method": "GET", "path": sha256("/q"), "body": sha256(b"")}
 
@@ -465,6 +469,21 @@ async def test_a_token_signed_by_anybody_is_not_replaced(world: OAuthWorld) -> N
     assert await refused(world, subject_token=forged, subject_token_type=TXN) == "invalid_request"
 
 
+@pytest.mark.parametrize("scope", ["transaction", "agent"])
+async def test_a_quarantine_of_the_transaction_or_of_who_handed_it_on_ends_it(world: OAuthWorld, scope: str) -> None:
+    """INVARIANT: no replacement continues a transaction that is quarantined, or that a quarantined workload handed on.
+
+    Broken by asking for the posture of the client and the person alone: what the revocation did not hit, a replacement would renew.
+    """
+    old = await token(world)
+    assert (await ask(world, subject_token=old, subject_token_type=TXN)).status_code == 200
+    value = payload(old)["txn"] if scope == "transaction" else FRONT
+    target = target_digest("transaction" if scope == "transaction" else "agent", value)
+    world.put({"kind": "posture", "scope": scope, "target": target, "value": value, "level": "quarantined", "causes": []})
+    world.put({"kind": "relation", "subject": "user:marty", "relation": "delegates_to", "object": f"agent:{RESEARCHER}"})
+    assert (await ask(world, "researcher", subject_token=old, subject_token_type=TXN)).status_code == 400
+
+
 # --- for a tool ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -569,6 +588,35 @@ async def test_a_token_for_a_tool_is_continued_by_whom_it_is_addressed_to(world:
     assert again.status_code == 200, again.text
     assert payload(again.json()["access_token"])["txn"] == payload(made)["txn"]
     assert await refused(world, subject_token=made, subject_token_type=TXN) == "invalid_request", "front is neither"
+
+
+async def test_no_approval_opens_a_call_here(world: OAuthWorld) -> None:
+    """INVARIANT: an approval is good for one signed request; the token endpoint takes none, however often it is asked.
+
+    Broken by handing out what the decision allows: here nobody spends the approval, and each request would get a token for it.
+    """
+    made = payload((await call(world)).json()["access_token"])
+    handed = {
+        **made,
+        "call": {**made["call"], "workload": RESEARCHER},
+        "act": {**made["act"], "sub": ADVISOR, "instance": "i" + "b" * 26},
+        "tctx": {**made["tctx"], "tools": ["*"], "actions": ["*"], "purposes": ["*"], "depth": 3},
+        "sub": RESEARCHER,
+    }
+    continued = {"subject_token": world.own(handed), "subject_token_type": TXN}
+    assert (await call(world, **continued)).status_code == 200
+    doc = KeyPair("U").public
+    world.put({"kind": "person", "nkey": doc, "name": "doc", "roles": [{"role": "approver", "namespace": "spiffe://88mph.com"}]})
+    target = target_digest("agent", ADVISOR)
+    world.put({"kind": "posture", "scope": "agent", "target": target, "value": ADVISOR, "level": "step_up", "causes": []})
+    about = {"agent": RESEARCHER, "instance": instance_of("researcher"), "tool": "web-search", "actions": ("search",), "call": CALL}
+    asked = Ask.model_validate({**about, "purpose": "web.search.execute", "explanation": "e", "caller": "c"}, strict=False)
+    given = asked.plain() | {"kind": "approval", "slot": 0, "id": "a1", "digest": asked_digest(asked), "state": "approved", "by": doc}
+    del given["caller"]
+    world.put({**given, "at": NOW, "asked_at": NOW, "expires_at": NOW + 100})
+    answer = await call(world, **continued)
+    assert answer.status_code == 400, "it would be handed out again and again"
+    assert (await world.records())[-1]["data"]["reason"] == "step_up_required"
 
 
 async def test_grant_types_are_the_clients(world: OAuthWorld) -> None:

@@ -102,9 +102,11 @@ class FakeBroker:
 
     answer: MintAnswer | Exception | None = None
     asked: list[MintRequest] = field(default_factory=list)
+    alone: list[bool] = field(default_factory=list)  # of each
 
     async def mint(self, mint: MintRequest, *, timeout_s: float, alone: bool) -> Answered:
         self.asked.append(mint)
+        self.alone.append(alone)
         if isinstance(self.answer, Exception):
             raise self.answer
         assert self.answer is not None

@@ -91,18 +91,30 @@ class NotPlain(Exception):
 def check_plain(path: str, query: str, injection: Injection) -> None:
     """No dot segments, empty segments, encoded slashes or control characters, however written, and no second copy of the credential's
     parameter.  Raises NotPlain.
+
+    Servlet containers leave out what follows a `;` before they resolve dots, and some file systems the dots and spaces at a name's end:
+    `..;x` and `.. ` are dot segments there, `;x` an empty one.  What is not UTF-8 is read by one server and mended by another.
     """
     if not _PLAIN.fullmatch(path) or not _QUERY.fullmatch(query) or _BAD_ESCAPE.search(path + query):
         raise NotPlain
     for segment in path[1:].split("/"):
-        decoded = unquote(segment, "latin-1")
-        if decoded in (".", "..") or any(char in decoded for char in "/\\%") or any(ord(char) < 0x20 or char == "\x7f" for char in decoded):
+        decoded = _decoded(segment)
+        if decoded and not decoded.partition(";")[0].strip(" ."):
+            raise NotPlain
+        if any(char in decoded for char in "/\\%") or any(ord(char) < 0x20 or char == "\x7f" for char in decoded):
             raise NotPlain
     if "//" in path:
         raise NotPlain
     named = injection.name if injection.by == "query" else None
     if named is not None and any(name.lower() == named.lower() for name, _ in parse_qsl(query.replace(";", "&"), keep_blank_values=True)):
         raise NotPlain
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        raise NotPlain from None
 
 
 def url_of(egress: Egress, path: str, query: str, secret: str) -> str:

@@ -144,9 +144,9 @@ class Gateway:
 
 
 def _takes_time(invocation: Invocation, decision: Decision) -> bool:
-    """The broker has to read before it can decide, or to write besides the record."""
+    """The broker has to read before it can decide, to write besides the record, or to ask another authorization server."""
     grant = decision.grant
-    return bool(invocation.request.claims.evidence or (grant and (grant.approval or grant.status_list)))
+    return bool(invocation.request.claims.evidence or (grant and (grant.approval or grant.status_list or grant.audience == "external")))
 
 
 def _named(name: str, now: float) -> Caller:

@@ -72,7 +72,7 @@ def test_what_comes_back_is_no_session_and_no_word_of_ours():
     assert returned_headers(answer, decoded=True) == [("content-type", "application/json"), ("etag", "e")]
 
 
-@pytest.mark.parametrize("path", ["/t/a", "/t/a/b.c", "/t/a%20b", "/t/caf%C3%A9", "/t/x;y=1", "/t/a@b:c", "/t/"])
+@pytest.mark.parametrize("path", ["/t/a", "/t/a/b.c", "/t/a%20b", "/t/caf%C3%A9", "/t/x;y=1", "/t/..a", "/t/v1.", "/t/a@b:c", "/t/"])
 def test_plain_paths(path):
     check_plain(path, "q=1&r=%20", Injection())
 
@@ -82,12 +82,15 @@ def test_plain_paths(path):
     [
         "", "t", "/t/..", "/t/../admin", "/t/%2e%2e/admin", "/t/.%2E/x", "/t/./x", "/t//x", "/t/a%2fb", "/t/a%5Cb", "/t/a\\b",
         "/t/%252e%252e", "/t/%00", "/t/a%0d%0ab", "/t/%", "/t/%zz", "/t/a b", "/t/a#b", "/t/a?b", "/t/é",
+        "/t/..;/admin", "/t/..;a=1/admin", "/t/%2e%2e;/admin", "/t/..%3B/admin", "/t/.;/x", "/t/;/x", "/t/;a=1", "/t/..%20/admin",
+        "/t/%20/x", "/t/.../x", "/t/%C0%AE%C0%AE/admin", "/t/a%C0%AFb", "/t/%E9",
     ],
 )  # fmt: skip
 def test_paths_that_two_servers_could_read_differently(path):
     """INVARIANT: what was granted is what the upstream is asked: no path that a second parser could take for another.
 
-    Matching routes on the decoded path and forwarding the raw one would break it.
+    Matching routes on the decoded path and forwarding the raw one would break it; so would `..;`, which a servlet container takes for
+    the folder above once the route has matched.
     """
     with pytest.raises(NotPlain):
         check_plain(path, "", Injection())

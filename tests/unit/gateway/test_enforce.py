@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from schemas.authservers import Obtain
 from schemas.invocation import GRANTED, REFUSED, Granted
 from schemas.minting import MintAnswer
 from schemas.reasons import AgentCode, DenyReason
@@ -68,6 +69,19 @@ async def test_unknown_and_forbidden_are_one_answer(hot: HotPath) -> None:
     answers = [(await ask(hot, hot.agent(), tool=tool))["data"] for tool in ("payments-processing", "no-such-tool")]
     assert answers[0].keys() == answers[1].keys()
     assert {answer["code"] for answer in answers} == {AgentCode.DENIED}
+
+
+async def test_what_another_server_has_to_issue_travels_alone(hot: HotPath) -> None:
+    """INVARIANT: an agent whose tool takes tokens of another authorization server keeps nobody else waiting for that server.
+
+    Broken by a message that it shares: all its requests are answered at once, and a slow server would have the others refused.
+    """
+    await ask(hot, hot.agent())
+    tool = hot.table.tool("web-search")
+    assert tool is not None
+    hot.put(tool.model_copy(update={"token_form": "external", "obtain": Obtain(server="other", by="client_credentials")}))
+    await ask(hot, hot.agent())
+    assert hot.broker.alone == [False, True]
 
 
 async def test_a_broker_that_does_not_answer_is_a_typed_refusal(hot: HotPath) -> None:

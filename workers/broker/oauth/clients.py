@@ -98,7 +98,7 @@ def authenticate(asked: Asked, form: Form, facts: Facts, here: Here, now: float)
         if form.get("client_assertion") is not None or form.get("client_assertion_type") is not None:
             found = _by_assertion(form, facts, here, now)
         elif presented is not None:
-            found = _by_certificate(form, facts, presented)
+            found = _by_certificate(form, facts, presented, here)
         else:
             raise not_authenticated("the client did not authenticate")
     except IdentityRefused:
@@ -164,13 +164,16 @@ def _spiffe_jwt(svid: str, client_id: str | None, facts: Facts, here: Here, now:
     return Authenticated(client, "spiffe_jwt", str(workload), instance, assurance, claims["exp"])
 
 
-def _by_certificate(form: Form, facts: Facts, presented: Presented) -> Authenticated:
-    """RFC 8705 section 2: `client_id` is required.  The SPIFFE draft: it is the SPIFFE ID."""
+def _by_certificate(form: Form, facts: Facts, presented: Presented, here: Here) -> Authenticated:
+    """RFC 8705 section 2: `client_id` is required.  The SPIFFE draft: it is the SPIFFE ID, of the trust domain whose bundle it is."""
     client_id = form.get("client_id")
     if client_id is None:
         raise OAuthRefused("invalid_request", "client_id is missing", _INVALID)
     if presented.workload is not None and client_id == presented.workload:
-        client = _client_of(SpiffeID.parse(client_id), None, "spiffe_x509", facts)
+        workload = SpiffeID.parse(client_id)
+        if workload.trust_domain != here.trust_domain:
+            raise IdentityRefused(_INVALID, "an ID of another trust domain than the bundle's")
+        client = _client_of(workload, None, "spiffe_x509", facts)
         return Authenticated(client, "spiffe_x509", client_id, exp=presented.exp)
     found = facts.client(client_id)
     if found is None or not matches_client(presented, found):

@@ -155,7 +155,11 @@ def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
 
 
 def _by_provider(jws: ParsedJWS, reading: Reading) -> tuple[UserIssuer, dict[str, Any]]:
-    """Signed by a provider among the facts; within its time.  `iat` is asked for: the record wants to know when it began."""
+    """Signed by a provider among the facts; within its time.  `iat` is asked for: the record wants to know when it began.
+
+    A logout token may look like an ID token in all but its `events` (RFC 8417 section 4.5, OpenID Connect Back-Channel Logout 1.0
+    section 2.4: its `typ` is only recommended).
+    """
     issuer = reading.facts.issuer(text_of(jws.unverified_payload, "iss"))
     key = None if issuer is None else jwks_key(issuer.jwks, jws)
     if issuer is None or key is None:
@@ -164,6 +168,8 @@ def _by_provider(jws: ParsedJWS, reading: Reading) -> tuple[UserIssuer, dict[str
     check_times(claims, reading.now, invalid=_INVALID, expired=_INVALID)
     if "iat" not in claims:
         raise IdentityRefused(_INVALID, "iat is missing")
+    if "events" in claims:
+        raise IdentityRefused(_INVALID, "a security event, a logout say: it vouches for nobody")
     return issuer, claims
 
 

@@ -192,6 +192,8 @@ class TokenEndpoint:
         request.decision = decision = decide(call, parts.views.facts)  # 6
         if not decision or decision.grant is None:
             raise refusal_of(decision.reason or DenyReason.INTERNAL, tool=True)
+        if decision.grant.approval is not None:  # it is spent on one signed request, and this is none
+            raise refusal_of(DenyReason.STEP_UP_REQUIRED, tool=True)
         made = build_claims(  # 7
             call,
             decision,

@@ -3,7 +3,8 @@
 The gates of an invocation, as far as they can be asked without a tool: no policy and no right over a tool is asked, which is why what
 is granted opens none (a guard wants a `call`).  A tool that is named is decided by `decide`.
 
-1. Registered: the client, its grant, the agent it is.  2. Views.  3. Posture of its workload, the namespaces above it and the person.
+1. Registered: the client, its grant, the agent it is.  2. Views.  3. Posture of its workload, the namespaces above it, the person,
+the transaction and whoever handed it on.
 4. Namespace bounds.  5. Charter, where the workload is an agent.  6. The graph: the person is known, and lets the agent act.
 7. Ceiling: of the client for this type of subject token.  8. Rights: the subject token's own scope.  9. Life, and the call chain's length.
 """
@@ -102,11 +103,13 @@ def _views(draft: _Asked) -> _Said:
 
 
 def _posture(draft: _Asked) -> _Said:
-    """Nobody can be asked for an approval here, so a step-up refuses."""
-    asked = draft.input
-    subject = asked.subject.sub if asked.subject is not None and is_workload(asked.subject.sub) else None
-    postures = draft.facts.postures_for(asked.instance, asked.workload, draft.human)
-    for posture in (*postures, *draft.facts.postures_for(None, subject, None)):
+    """Nobody can be asked for an approval here, so a step-up refuses.  Who handed the transaction on counts as in a chain of calls."""
+    asked, subject = draft.input, draft.input.subject
+    others = () if subject is None else (subject.sub, *(link.wl for link in subject.chain))
+    postures = [*draft.facts.postures_for(asked.instance, asked.workload, draft.human, None if subject is None else subject.txn)]
+    for workload in dict.fromkeys(filter(is_workload, others)):
+        postures += draft.facts.postures_for(None, workload, None)
+    for posture in postures:
         if posture.level == "quarantined":
             return Stop(DenyReason.QUARANTINED, f"the {posture.scope} is quarantined")
         if posture.level == "step_up":
