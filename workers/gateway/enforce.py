@@ -28,6 +28,7 @@ from streams.subjects import RECORD, parse_connection_name
 from workers.common.approvals import ask_of
 from workers.common.clock import Clock
 from workers.common.decision import callable_tools, decide, human_of, with_lines
+from workers.common.decision.standing import ORDER
 from workers.common.derived import Derived
 from workers.common.identity import IdentityRefused
 from workers.common.intake import Circumstances, Invocation, decision_input, read_invocation
@@ -89,7 +90,7 @@ class Gateway:
             return await self._refuse(call, DenyReason.BROKER_UNAVAILABLE)
         except Exception as error:  # noqa: BLE001 - promise 7: a bug denies; the text of the error may hold the input
             return await self._refuse(call, DenyReason.INTERNAL, type(error).__name__)
-        await self._offer(call, asked.data.intent, decision)
+        await self._offer(call, asked.data.intent, decision.needs)
         return await self._refuse(call, decision.reason or DenyReason.INTERNAL, call.offer.detail if call.offer else None)  # 5
 
     def tools(self, name: str, now: float) -> bytes:
@@ -122,14 +123,16 @@ class Gateway:
         answer = await self._broker.mint(mint, timeout_s=left, alone=_takes_time(call.invocation, decision))
         if answer.granted is not None:
             return answers.granted(answer.granted, call.traceparent)
+        await self._offer(call, asked.intent, answer.needs)  # its view may be ahead of ours
         return call.refused(answer.refused or DenyReason.INTERNAL, answer.needs)  # the broker has recorded it
 
-    async def _offer(self, call: _Call, intent: str | None, decision: Decision) -> None:
+    async def _offer(self, call: _Call, intent: str | None, needed: str | None) -> None:
         """Of a step-up: a person is asked, or a challenge handed out."""
-        if decision.needs is None or call.input is None:
+        needs = next((known for known in ORDER if known == needed), None)
+        if needs is None or call.input is None:
             return
         question = ask_of(call.input, human_of(call.input), intent=intent, explanation=call.explanation, caller=call.name)
-        call.offer = await self._stepping.offer(decision.needs, question, timeout_s=OFFER_S)
+        call.offer = await self._stepping.offer(needs, question, timeout_s=OFFER_S)
 
     async def _refuse(self, call: _Call, reason: DenyReason, detail: str | None = None) -> bytes:
         """Record the refusal, then tell what may be told.  Unrecorded, it says nothing but that."""

@@ -264,6 +264,15 @@ async def test_a_decision_that_was_approved_is_never_kept_for_another_call() -> 
     await story.still_needs(call=OTHER)
 
 
+async def test_a_step_up_that_only_the_broker_has_heard_of_is_offered_too() -> None:
+    story = Story()
+    story.hot.put(step_up("approval").model_copy(update={"level": "normal"}))
+    story.hot.broker.answer = MintAnswer(refused=DenyReason.STEP_UP_REQUIRED, needs="approval")
+    answer = answer_in(await story.hot.gateway.invoke(story.agent.name, story.agent.body(story.now), story.now))
+    assert isinstance(answer, Refused)
+    assert (answer.code, answer.needs, answer.approval is not None) == (AgentCode.STEP_UP, "approval", True)
+
+
 # --- who may approve -----------------------------------------------------------------------------------------------------------------
 
 MAY_NOT: dict[str, Person] = {
