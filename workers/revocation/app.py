@@ -8,6 +8,7 @@ does (orders, postures, outcomes: the duties of its role).
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from faststream import FastStream
 from nats.aio.msg import Msg
 from weft.digest import canonical
-from weft.errors import Malformed
+from weft.errors import Malformed as MalformedKey
 from weft.jws import ed25519_key
 
 from config.settings import Settings
@@ -27,7 +28,7 @@ from schemas.snapshot import ANSWERED as SNAPSHOT_ANSWERED
 from schemas.snapshot import SnapshotAsked
 from schemas.status import GIVEN, LIST_ANSWERED, Allocated, ListAsked
 from streams import keys, subjects
-from streams.bus import Caller, event, parse
+from streams.bus import Caller, CallerUnknown, Malformed, caller, event, parse
 from streams.facts_load import LoadFailed, stream_state
 from streams.facts_table import FactsTable
 from streams.operator import accounts
@@ -160,6 +161,7 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
         worker = Revocation(runtime)
         runtime.detail = worker.health
         await runtime.subscribe_plain(subjects.STATUS.filter, QUEUE, on_status)
+        await runtime.subscribe_plain(subjects.ACK.filter, "", on_ack)
         runtime.spawn(worker.role.run(), name="role")
 
     async def stop() -> None:
@@ -194,8 +196,10 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
     async def on_list(_: Caller, asked: CloudEvent[ListAsked]) -> bytes:
         return event(LIST_ANSWERED, await worker.statuses.published(int(asked.data.list)), source=SOURCE)
 
-    async def on_ack(who: Caller, said: CloudEvent[Ack]) -> None:
-        worker.outcomes.acked(who.name, said.data)
+    async def on_ack(msg: Msg) -> None:
+        """Nobody answers, so nobody hears of one that cannot be read; every point sends one for every entry."""
+        with suppress(CallerUnknown, Malformed):
+            worker.outcomes.acked(caller(msg.headers, msg.subject, names).name, parse(Ack, msg.data).data)
 
     async def on_republished(msg: Any) -> None:
         worker.republished(msg.subject, msg.data)
@@ -207,11 +211,11 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
     rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
     rpc.serve(runtime, subjects.SNAPSHOT, SnapshotAsked, on_snapshot, names)
     rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names)
-    rpc.serve(runtime, subjects.ACK, Ack, on_ack, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
     runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)
     app = runtime.app(start=start, stop=stop)
     describe(app, subjects.STATUS, QUEUE, Allocated)
+    describe(app, subjects.ACK, "", Ack)
     return app
 
 
@@ -222,7 +226,7 @@ def revocation_keys(facts: FactsTable) -> dict[str, bytes]:
         try:
             if fact.state != "compromised":
                 found[fact.kid] = ed25519_key(fact.jwk)
-        except Malformed:
+        except MalformedKey:
             continue  # a key that cannot be read verifies nothing
     return found
 

@@ -166,12 +166,10 @@ class Tracker:
         """That outcome is on RECORD."""
         self._closed.pop(n, None)
 
-    def next_deadline(self) -> float | None:
-        """When `tick` has something to do."""
-        return min(
-            (e.committed_at + budget + GRACE_S for e in self._open.values() if e.committed_at for budget in e.waiting.values()),
-            default=None,
-        )
+    @property
+    def ready(self) -> bool:
+        """An outcome waits to be recorded."""
+        return bool(self._closed)
 
     def _confirm(self, entry: Open, name: str, now: float) -> None:
         if entry.waiting.pop(name, None) is None or entry.committed_at is None:

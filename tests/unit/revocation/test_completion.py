@@ -114,12 +114,16 @@ def test_outcomes_are_kept_for_the_copy_that_takes_over_and_then_forgotten() -> 
     assert made.outcomes() == []
 
 
-def test_the_deadline_is_the_earliest_budget_that_runs_out() -> None:
-    made = tracker("a")
-    assert made.next_deadline() is None
+def test_an_outcome_is_ready_once_its_last_point_has_answered() -> None:
+    made = tracker("a", "b")
     made.begin(1, 1, 1.0)
     made.committed(1, 1.0)
-    assert made.next_deadline() == 1.0 + 3.0 + GRACE_S
+    made.heard("a", 1, 1, 1.1)
+    assert not made.ready
+    made.heard("b", 1, 1, 1.2)
+    assert made.ready
+    made.recorded(1)
+    assert not made.ready
 
 
 def test_a_record_names_those_that_did_not_confirm_first_and_fits_a_message() -> None:
