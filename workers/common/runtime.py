@@ -197,7 +197,11 @@ class Runtime:
         return self._app
 
     async def _reachable(self) -> None:
-        """Started means that the server knows every subject: a request sent from then on finds somebody."""
+        """Started means that the server knows every subject: a request sent from then on finds somebody.
+
+        Twice, because nats-py writes the first PING ahead of what it still holds back.
+        """
+        await self.nc.flush()
         await self.nc.flush()
 
     # --- the order of things ------------------------------------------------------------------------------------------------
