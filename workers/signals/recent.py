@@ -20,6 +20,7 @@ from streams.subjects import SIGNAL
 from workers.common import directget
 from workers.signals.policy.assess import assess
 from workers.signals.policy.windows import Seen, horizon_s
+from workers.signals.receiver.transmitters import KeysUnavailable
 from workers.signals.verify import SETRefused, Verify
 
 STREAM = "SIGNALS"
@@ -88,6 +89,8 @@ class Recent:
         at = datetime.fromisoformat(stored.time).timestamp()
         try:
             verified = await self._verify(parse(SetDelivery, stored.body).data.set, at)
+        except KeysUnavailable as error:
+            raise Behind("a sender's keys could not be fetched") from error
         except (Malformed, SETRefused):
             return
         self._seen.add(assess(verified, stored_at=at))

@@ -35,7 +35,7 @@ from workers.signals.policy.assess import Signal, assess
 from workers.signals.policy.pace import Pace
 from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
 from workers.signals.policy.targets import Target
-from workers.signals.receiver.transmitters import Transmitters
+from workers.signals.receiver.transmitters import KeysUnavailable, Transmitters
 from workers.signals.recent import Behind, Recent
 from workers.signals.recording import Recording
 from workers.signals.telling import Telling, wants_receipts
@@ -99,6 +99,8 @@ class Responder:
         seq, stored_at = msg.metadata.sequence.stream, msg.metadata.timestamp.timestamp()
         try:
             verified = await self._transmitters.verify(parse(SetDelivery, msg.data).data.set, stored_at)  # 1
+        except KeysUnavailable:
+            raise  # whoever stored it could verify it: it waits for its sender's keys
         except (Malformed, SETRefused) as error:
             reason = DenyReason.SET_INVALID if isinstance(error, SETRefused) else DenyReason.MALFORMED
             await self._recording.signalled(Signalled(by="stored", seq=seq, refused=reason, detail=str(error)), f"stored\0{seq}")

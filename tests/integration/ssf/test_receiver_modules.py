@@ -15,10 +15,15 @@ from typing import Any
 
 import pytest
 from nats.aio.client import Client
+from weft.digest import sha256
 
 from schemas.events.common import CAEP, RISC, SSF
 from schemas.facts import Subscription, Transmitter, TransmitterCeiling
+from schemas.points import SET_DELIVERED, SetDelivery
+from schemas.record import RESPONDED, SIGNALLED
+from streams.bus import Publisher, event
 from streams.secretfile import write_secret
+from streams.subjects import SIGNAL
 from tests.integration.test_signals import eventually, stored
 from tests.support.fabric import FabricServer
 from tests.support.identities import Signer
@@ -420,3 +425,33 @@ async def _acknowledged(here: Place, compact: str) -> bool:
 
 async def _says(here: Place, part: str) -> bool:
     return part in await here.detail()
+
+
+async def test_a_stored_set_waits_for_its_senders_keys(fabric_server: FabricServer, tx: Emulated) -> None:
+    """INVARIANT: a SET that was acknowledged is acted on, however long its sender's keys cannot be fetched after a restart.
+
+    Recording it as refused would break it: an attacker who keeps the keys away has the signal forgotten.
+    """
+    await fabric_server.put_facts(sender(tx))
+    nc = await fabric_server.worker("signals")
+    compact = tx.a_set()
+    body = event(SET_DELIVERED, SetDelivery(set=compact), source="/test")
+    await Publisher(nc).publish("SIGNALS", SIGNAL.at(sha256(tx.iss), sha256("jti")), body, msg_id="test:waiting")
+    settings = fabric_server.settings.model_copy(update={"edge_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+    audit = await fabric_server.worker("audit")
+
+    async def recorded() -> list[dict[str, Any]]:
+        found = await stored(audit, "RECORD", "weft.record.signals.>")
+        return [e["data"] for e in found if e["type"] in (RESPONDED, SIGNALLED)]
+
+    async with running(signals.build, settings) as app:
+        await eventually(lambda: _looked_at(app))
+        assert await recorded() == []
+        async with running(edge.build, settings):
+            (responded,) = await eventually(recorded)
+    assert (responded["iss"], responded["response"]) == (tx.iss, "record")
+
+
+async def _looked_at(app: Any) -> bool:
+    info = await app.runtime.nc.jetstream().consumer_info("SIGNALS", "signals")
+    return bool(info.num_redelivered or info.num_ack_pending)
