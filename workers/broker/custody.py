@@ -125,8 +125,9 @@ class Custodian:
         fact = draft.model_copy(update={"versions": (*draft.versions, made)[-MAX_VERSIONS:]})
         try:
             return await self._commit(who, fact, order.reason)
-        except Refused:
-            await self._store.vault.drop(name, (made.digest,))
+        except Refused as refused:
+            if refused.reason is DenyReason.CONFLICT:  # else the fact may stand, and name it
+                await self._store.vault.drop(name, (made.digest,))
             raise
 
     async def _value(self, order: VaultCommand, name: str, hosts: tuple[str, ...], type_: str) -> bytes:

@@ -115,6 +115,8 @@ class Releases:
             raise Refused(DenyReason.PARENT_INVALID, f"the token does not verify: {refused.reason}") from None
         if (token.call.tool, token.call.workload, token.call.resource) != (tool.name, tool.workload, tool.resource):  # 4
             raise Refused(DenyReason.NOT_AUTHORIZED, "the token is for another tool")
+        if not token.call.actions:  # a drill's
+            raise Refused(DenyReason.NOT_AUTHORIZED, "the token allows nothing")
         self._check_revoked(token)  # 5
         return token
 

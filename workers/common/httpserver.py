@@ -11,11 +11,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS = 256
 HEADER_BYTES = 16_384
+HEADER_S = 10.0  # for the head of a request to be whole, from the connection's begin or its own first byte
 IDLE_S = 5
 STOP_S = 3
 
@@ -26,6 +29,35 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+class HTTPProtocol(H11Protocol):
+    """uvicorn's own, which waits for a request's head no longer than `HEADER_S`: there are only so many connections for everybody."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._heard()
+
+    def _expect(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            self._heard()
+        elif self._late is None:
+            self._late = self.loop.call_later(HEADER_S, self.transport.abort)
+
+    def _heard(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -76,7 +108,7 @@ class HTTPServer:
                 timeout_graceful_shutdown=STOP_S,
                 ssl_certfile=place.cert,
                 ssl_keyfile=place.key,
-                **{"http": "h11", **options},
+                **{"http": HTTPProtocol, **options},
             )
         )
         self._on_end = on_end

@@ -23,9 +23,11 @@ def answer(description: str, schema: Mapping[str, Any], media: str = "applicatio
 
 
 def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """One operation, with what the edge answers to any: too many requests, a body where none (or none so large) is taken.
+    """One operation, with what the edge answers to any: too many requests, a body where none (or none so large) is taken, or a slow one.
 
     `more`: `requestBody`, `parameters`, `security`; without `security` it is open to all.
     """
     limited = {"429": {"$ref": "#/components/responses/RateLimited"}, "413": {"$ref": "#/components/responses/BodyTooLarge"}}
+    if "requestBody" in more:
+        limited["408"] = {"$ref": "#/components/responses/BodyTooSlow"}
     return {"operationId": name, "summary": summary, "security": [], "responses": {**responses, **limited}, **more}

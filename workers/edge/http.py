@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from workers.edge.faces.status import NO_STORE
-from workers.edge.limits import BodyTooLarge, Limits
+from workers.edge.limits import BodyTooLarge, BodyTooSlow, Limits
 from workers.edge.openapi import DOCUMENT
 
 
@@ -27,8 +27,11 @@ def application(routes: Iterable[BaseRoute], bodies: Mapping[str, int] | None = 
     async def too_large(_request: Request, _error: Exception) -> Response:
         return JSONResponse({"error": "body_too_large"}, 413, {**NO_STORE, "connection": "close"})
 
+    async def too_slow(_request: Request, _error: Exception) -> Response:
+        return JSONResponse({"error": "body_too_slow"}, 408, {**NO_STORE, "connection": "close"})
+
     return Starlette(
         routes=[*routes, Route("/openapi.json", openapi)],
         middleware=[Middleware(Limits, bodies=dict(bodies or {}))],
-        exception_handlers={Exception: broken, BodyTooLarge: too_large},
+        exception_handlers={Exception: broken, BodyTooLarge: too_large, BodyTooSlow: too_slow},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from starlette.datastructures import MutableHeaders
@@ -12,6 +13,7 @@ from workers.common.buckets import Buckets
 
 RATE_PER_S = 50.0
 BURST = 100.0
+BODY_S = 10.0  # for a body to be whole
 SECURITY = {
     "x-content-type-options": "nosniff",
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -21,6 +23,10 @@ SECURITY = {
 
 class BodyTooLarge(Exception):
     """More bytes came than the route takes; raised to whoever reads the body."""
+
+
+class BodyTooSlow(Exception):
+    """It was not whole in time; raised to whoever reads the body."""
 
 
 class Limits:
@@ -66,11 +72,17 @@ def _declared(scope: Scope) -> int:
 
 
 def _counted(receive: Receive, most: int) -> Receive:
-    read = 0
+    read, whole = 0, False
+    ends = asyncio.get_running_loop().time() + BODY_S
 
     async def counting() -> Message:
-        nonlocal read
-        message = await receive()
+        nonlocal read, whole
+        try:
+            async with asyncio.timeout_at(None if whole else ends):
+                message = await receive()
+        except TimeoutError:
+            raise BodyTooSlow from None
+        whole = not message.get("more_body", False)
         read += len(message.get("body", b""))
         if read > most:
             raise BodyTooLarge

@@ -22,20 +22,20 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 from starlette.requests import Request
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from config.settings import Settings
 from schemas.keys import JWKSet
 from schemas.oauth import ClientCertificate
 from workers.common import log
+from workers.common.httpserver import HTTPProtocol
 from workers.edge.keys import KeysUnavailable
 
 REFRESH_S = 15.0  # for the certificates that clients registered; one that was taken out is refused by the broker at once
 logger = structlog.get_logger()
 
 
-class TLSProtocol(H11Protocol):
-    """uvicorn's own, with the connection's TLS among the state of each request (the ASGI TLS extension is not in uvicorn)."""
+class TLSProtocol(HTTPProtocol):
+    """The same, with the connection's TLS among the state of each request (the ASGI TLS extension is not in uvicorn)."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

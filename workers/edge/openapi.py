@@ -13,6 +13,7 @@ _ITSELF = Description(
         "responses": {
             "RateLimited": answer("too many requests from this address", ERROR),
             "BodyTooLarge": answer("a body where none is taken, or a longer one than is", ERROR),
+            "BodyTooSlow": answer("the body was not whole within ten seconds", ERROR),
         }
     },
 )

@@ -20,6 +20,7 @@ from tests.support.invocations import AgentSide
 from tests.unit.broker.test_authservers import CRM, SERVER, TheirServer, answer, asker
 from workers.broker.authservers.obtaining import Elsewhere
 from workers.broker.release import Releases
+from workers.broker.signer import Committed
 from workers.common.rpc import Refused
 
 EGRESS = Caller("EGRESS", "i" + "e5" * 13 + ".88mph~com.egress")
@@ -89,4 +90,19 @@ async def test_it_is_released_to_the_egress_for_a_live_call_of_this_tool_alone(w
         await town.release(token, who)
     expected = {"caller": DenyReason.CALLER_UNKNOWN, "revoked": DenyReason.REVOKED}
     assert refused.value.reason is expected.get(wrong, DenyReason.NOT_AUTHORIZED)
+    assert town.theirs.sent == []
+
+
+async def test_a_drills_token_opens_nothing() -> None:
+    """INVARIANT: no credential leaves the broker for a token that allows no action: drills show such tokens to every guard.
+
+    Broken by asking only which tool a token names.
+    """
+    town = Town()
+    claims = json.loads(unb64u((await town.token()).split(".")[1]))
+    claims["call"]["actions"] = []
+    token = town.hot.signer.issue_token(Committed(json.dumps(claims).encode(), 1, town.hot.signer.kid))
+    with pytest.raises(Refused) as refused:
+        await town.release(token)
+    assert refused.value.reason is DenyReason.NOT_AUTHORIZED
     assert town.theirs.sent == []
