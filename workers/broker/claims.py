@@ -89,8 +89,11 @@ _shared = Derived(_share)
 
 
 def _exp(asked: DecisionInput, grant: Grant, now: int) -> int:
-    """No child outlives its parent, no token the identities it rests on, whatever the decision says of its life."""
-    ends = [now + min(grant.ttl_s, MAX_TTL_S), asked.caller.svid_exp]
+    """No child outlives its parent, no token the identities it rests on, whatever the decision says of its life.
+
+    That life was counted from the time of the decision: counted from now, a token would outlive a consent by what lies between.
+    """
+    ends = [min(asked.now, now) + min(grant.ttl_s, MAX_TTL_S), asked.caller.svid_exp]
     ends += [asked.parent.exp] if asked.parent is not None else []
     ends += [asked.user.exp] if asked.user is not None else []
     if min(ends) <= now:

@@ -12,6 +12,7 @@ from weft.nkey import KeyPair
 from weft.token import verify_token
 
 from schemas.decision import Decision
+from schemas.facts import Relation
 from schemas.invocation import Granted, InvocationRequest
 from schemas.minting import MintRequest
 from schemas.reasons import DenyReason
@@ -315,6 +316,22 @@ async def test_a_person_stands_in_the_token_and_their_token_nowhere() -> None:
     granted = await hot.mint.grant(await hot.allowed(agent, user=user, **wanted))
     assert payload_of(granted)["sub"] == "marty"
     assert not any(user.encode() in body or user.split(".")[2].encode() in body for _, body in hot.stream.messages)
+
+
+async def test_a_token_outlives_no_consent_however_long_minting_takes() -> None:
+    """INVARIANT: no token lives longer than the consent it rests on (promise 3), though the broker mints seconds after the decision's time.
+
+    Broken by counting the life that the decision gives from the moment of minting.
+    """
+    hot = HotPath()
+    hot.put(_issuer(hot))
+    ends = int(hot.clock.at) + 20
+    hot.put(Relation(subject="user:marty", relation="delegates_to", object=f"agent:{ADVISOR}", expires_at=ends))
+    user = hot.issuer.sign(user_claims(now=hot.clock.at, sub="marty", scope="check process.refund", client_id=ADVISOR), typ="at+jwt")
+    wanted = {"tool": "fraud-check", "actions": ["check"], "purpose": "process.refund"}
+    mint = await hot.allowed(hot.agent(id=ADVISOR), user=user, **wanted)
+    hot.clock.at += 4
+    assert payload_of(await hot.mint.grant(mint))["exp"] == ends
 
 
 def _issuer(hot: HotPath) -> Any:

@@ -14,7 +14,7 @@ from schemas.exchange import ExchangeInput
 from schemas.reasons import DenyReason
 from streams.facts_table import FactsTable
 from tests.support import world
-from tests.support.facts import table_of
+from tests.support.facts import put, table_of
 from tests.support.identities import Signer
 from tests.support.oauth import client
 from workers.common.decision.exchange import decide_exchange
@@ -81,6 +81,22 @@ def test_unknown_is_never_unconstrained() -> None:
     assert decide_exchange(bare, facts(ceilings={"access_token": ["*"]})).reason is DenyReason.SUBJECT_TYPE_NOT_ALLOWED
     assert decide_exchange(bare, facts(ceilings={"id_token": ["other"]})).reason is DenyReason.OUT_OF_CEILING
     assert decide_exchange(bare, facts(ceilings={"id_token": ["process.*"]}))
+
+
+def test_a_consent_bounds_what_an_agent_gets() -> None:
+    """INVARIANT: an agent gets for a person no purpose that the person did not consent to, and nothing that outlives the consent.
+
+    Broken by asking only whether there is a consent.
+    """
+    advisor = "spiffe://88mph.com/agents/advisor"
+    table = facts(spiffe_id=advisor)
+    consent = {"kind": "relation", "subject": "user:marty", "relation": "delegates_to", "object": f"agent:{advisor}"}
+    put(table, {**consent, "purposes": ["process.refund"], "expires_at": 1020})
+    decision = decide_exchange(asked(workload=advisor), table)
+    assert decision
+    assert decision.ttl_s == 20
+    put(table, {**consent, "purposes": ["process.payout"]})
+    assert decide_exchange(asked(workload=advisor), table).reason is DenyReason.USER_NOT_DELEGATING
 
 
 def test_a_bug_in_a_gate_denies(monkeypatch: pytest.MonkeyPatch) -> None:

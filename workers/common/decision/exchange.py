@@ -155,6 +155,10 @@ def _graph(draft: _Asked) -> _Said:
     _, edge = draft.facts.relation(person, "delegates_to", f"agent:{draft.agent.id}")
     if edge is None or not edge.live(draft.input.now):
         return Stop(DenyReason.USER_NOT_DELEGATING)
+    if draft.outside(edge.purposes):
+        return Stop(DenyReason.USER_NOT_DELEGATING, "not for this purpose")
+    if edge.expires_at is not None:
+        draft.ttl_s = min(draft.ttl_s, edge.expires_at - draft.input.now)
     return "the person lets the agent act"
 
 
