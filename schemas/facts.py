@@ -298,6 +298,7 @@ class Transmitter(Wire):
     trust: dict[str, Literal["low", "medium", "high"]]  # event type URI, or `*`, to the most its word is worth
     ceiling: TransmitterCeiling
     receipts: bool = False  # it is sent the receipt of everything that its signals did
+    receipts_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=1024)] | None = None  # where to
     state: State = "active"
 
 

@@ -153,7 +153,7 @@ class Signalled(Wire):
 class Responded(Wire):
     """What a signal caused, or a person, or the end of a response's time.
 
-    Where `deliver` is true, `receipt` is for the transmitter `iss` too: whoever speaks to it (the edge's SSF side) takes it from here.
+    Where `deliver` is true, `receipt` is for the transmitter `iss` too: it is sent to its `receipts_endpoint`.
     """
 
     iss: str  # the transmitter, or the person

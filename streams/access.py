@@ -36,7 +36,7 @@ FACT_KINDS_OF_REGISTRY = (
 DURABLES = {
     "SIGNALS": ("signals",),
     "FACTS": ("revocation",),
-    "RECORD": ("tell-responses", "tell-revocations", "receipts"),
+    "RECORD": ("tell-responses", "tell-revocations", "receipts", "return-receipts"),
 }  # stream to its durable consumers
 _API = "$JS.API"
 DIRECT_GET_REVOCATIONS = f"{_API}.DIRECT.GET.REVOCATIONS"

@@ -136,6 +136,7 @@ def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
         ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=256),
         ("RECORD", "receipts"): _told("receipts", s.RECORD.at("revocation", "completed")),
         ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
+        ("RECORD", "return-receipts"): _told("return-receipts", s.RECORD.at("signals")),
         ("RECORD", "tell-responses"): _told("tell-responses", s.RECORD.at("signals", "responded")),
         ("RECORD", "tell-revocations"): _told("tell-revocations", s.RECORD.at("revocation", "revoked")),
     }

@@ -55,6 +55,7 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.CONSUMER.CREATE.OUTGOING.push-s1.weft.outgoing.s1.>",
         "$JS.API.CONSUMER.CREATE.OUTGOING.x.weft.dead.>",
         "$JS.API.CONSUMER.INFO.RECORD.receipts",
+        "$JS.API.CONSUMER.INFO.RECORD.return-receipts",
     ),
     "registry": (
         *VIEWS,
@@ -129,6 +130,8 @@ PUBLISH: dict[str, tuple[str, ...]] = {
         "$JS.API.CONSUMER.MSG.NEXT.SIGNALS.signals",
         "$JS.API.CONSUMER.INFO.SIGNALS.signals",
         "$JS.ACK.SIGNALS.signals.1.1.1.1.0",
+        *("$JS.API.CONSUMER.MSG.NEXT.RECORD.return-receipts", "$JS.API.CONSUMER.INFO.RECORD.return-receipts"),
+        "$JS.ACK.RECORD.return-receipts.1.1.1.1.0",
         "$JS.API.CONSUMER.MSG.NEXT.RECORD.receipts",
         "$JS.API.CONSUMER.INFO.RECORD.receipts",
         "$JS.ACK.RECORD.receipts.1.1.1.1.0",

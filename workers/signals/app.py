@@ -13,7 +13,7 @@ from schemas.commands import Lift, Resolve, Revoke, Sweep, Waiting
 from schemas.envelope import CloudEvent
 from schemas.facts import Kind, Subscription
 from schemas.points import RECORDED, SET_ANSWERED, PointSignal, SetAnswer, SetDelivery, UseRecorded
-from schemas.record import Completed
+from schemas.record import Completed, Responded
 from schemas.signals import DETECTIONS
 from streams import keys, subjects
 from streams.bus import Caller, event
@@ -44,6 +44,7 @@ from workers.signals.recent import Recent
 from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
 from workers.signals.restore import Restorer
+from workers.signals.returning import Returning
 from workers.signals.telling import Telling
 from workers.signals.transmitter.service import Subscriptions
 from workers.signals.voice import Risk
@@ -83,6 +84,7 @@ class Signals:
             secrets=secrets,
             streams_of=self.receiver.streams_of,
         )
+        self.returning = Returning(facts.transmitter, fetches, clock)
         self.watcher = Watcher(nc, facts.detections, self._say, clock)
         self.pending = PendingResponses(facts, FactWriter(runtime.publisher, worker="signals"), doing, telling, clock)
         self.responder = Responder(
@@ -156,12 +158,16 @@ def build(settings: Settings) -> FastStream:
     async def on_completed(msg: Any) -> None:
         await worker.completions.on_message(msg)
 
+    async def on_told(msg: Any) -> None:
+        await worker.returning.on_message(msg)
+
     names = accounts(settings)
     rpc.serve(runtime, subjects.SET, SetDelivery, on_set, names, queue=QUEUE)
     rpc.serve(runtime, subjects.NOTICE, PointSignal, on_notice, names, queue=QUEUE)
     _serve_people(runtime, lambda: worker)
     follow(runtime, ("SIGNALS", "signals"), subjects.SIGNAL.filter, on_signal, CloudEvent[SetDelivery], at_once=AT_ONCE)
     follow(runtime, ("RECORD", "receipts"), f"{subjects.RECORD.at('revocation', 'completed')}.>", on_completed, CloudEvent[Completed])
+    follow(runtime, ("RECORD", "return-receipts"), f"{subjects.RECORD.at('signals')}.>", on_told, CloudEvent[Responded])
     return runtime.app(start=start, stop=stop)
 
 
