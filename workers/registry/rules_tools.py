@@ -35,10 +35,20 @@ def tool(change: Change, body: Tool, prospect: Prospect, fabric: Fabric) -> Prob
         if not _POINTER.fullmatch(pointer):
             yield invalid(change, f"object_fields.{name} is not a JSON pointer such as /order")
     yield from check_environment(change, body.environment, fabric)
+    yield from _resource(change, body, prospect)
     yield from _unguarded(change, body)
     yield from rules_servers.obtained(change, body, prospect)
     yield from rules_egress.tool(change, body, prospect, fabric)
     yield from _evidence(change, body, prospect)
+
+
+def _resource(change: Change, body: Tool, prospect: Prospect) -> Problems:
+    """A resource is one workload's, and so its registrar's: who verifies nothing but an audience would take another's tokens for it."""
+    if body.state != "active":
+        return
+    for other in prospect.tools():
+        if other.state == "active" and other.resource == body.resource and other.workload != body.workload:
+            yield invalid(change, f"resource {body.resource} is that of {other.name}, a tool of another workload")
 
 
 def _unguarded(change: Change, body: Tool) -> Problems:
