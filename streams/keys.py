@@ -74,7 +74,7 @@ def names_secret(settings: Settings) -> bytes:
 
 
 def seal_key(settings: Settings) -> bytes:
-    """32 bytes under which `signals` seals what receivers authenticate us by.  Raises LooseSecret."""
+    """32 bytes under which `signals` seals what receivers authenticate us by, and makes what transmitters show us.  Raises LooseSecret."""
     path = settings.keys / "signals-seal.key"
     try:
         return read_secret(path)

@@ -67,7 +67,7 @@ class Signals:
         telling, doing = Telling(facts, recording, signer, clock), Doing(postures, orders)
         fetches = Fetcher(nc, source=SOURCE)
         self.transmitters = transmitters = Transmitters(facts.transmitter, fetches, clock)
-        secrets = Secrets.load_or_create(settings.keys)
+        secrets = Secrets(keys.seal_key(settings))
         tokens = Tokens(fetches, lambda name: given_secret(settings.keys, name), lambda claims: signer.sign("JWT", claims), clock)
         remote = Remote(fetches, tokens)
         keeper = Keeper(remote, secrets, facts.transmitter, clock, base=settings.ssf_base, domain=settings.trust_domain)

@@ -62,6 +62,7 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
     seal_key(settings)
+    (settings.keys / "subscriptions").mkdir(exist_ok=True, mode=0o700)
     tokenkeys.first(settings)
     first_person(settings)
     return settings

@@ -8,33 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 from pathlib import Path
 
 from weft.digest import b64u
 
-from streams.secretfile import read_secret, write_secret
+from streams.secretfile import read_secret
 
-FILE = "signals-receiver.key"
 FOLDER = "subscriptions"
 HOUR_S = 3600
 
 
 class Secrets:
-    """One key."""
+    """Under the key that seals (`streams.keys.seal_key`), which every copy has; a key of its own follows from it."""
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-
-    @classmethod
-    def load_or_create(cls, folder: Path) -> Secrets:
-        """The key of that folder.  Raises LooseSecret."""
-        path = folder / FILE
-        try:
-            return cls(read_secret(path))
-        except FileNotFoundError:
-            write_secret(path, os.urandom(32))
-            return cls(read_secret(path))  # another copy may have been first
+    def __init__(self, seal_key: bytes) -> None:
+        self._key = hmac.new(seal_key, b"weft-receiver", hashlib.sha256).digest()
 
     def push_authorization(self, name: str) -> str:
         """What a transmitter has to send with every push for that subscription: an Authorization header's value."""
@@ -53,7 +41,7 @@ class Secrets:
         return any(hmac.compare_digest(given.encode(), self.state(stream_id, at).encode()) for at in (now, now - HOUR_S))
 
     def _derived(self, label: str, about: str) -> str:
-        return b64u(hmac.new(self._key, f"weft-receiver\0{label}\0{about}".encode(), hashlib.sha256).digest())
+        return b64u(hmac.new(self._key, f"{label}\0{about}".encode(), hashlib.sha256).digest())
 
 
 def given_secret(keys: Path, name: str) -> str | None:
