@@ -68,9 +68,11 @@ class InvocationRequest(Wire):
     """`data` of `REQUESTED`.  Tokens in here reach no stream and no log."""
 
     request: Compact  # JWS of SignedRequest
-    svid: Compact  # the JWT-SVID of the connection
-    parent_token: Compact | None = None  # one received as a callee (child), or one of this instance's own (same transaction)
-    user_token: Compact | None = None  # RFC 9068 `at+jwt`, for calls on behalf of a person
+    svid: Compact = Field(repr=False)  # the JWT-SVID of the connection
+    parent_token: Compact | None = Field(
+        default=None, repr=False
+    )  # one received as a callee (child), or one of this instance's own (same transaction)
+    user_token: Compact | None = Field(default=None, repr=False)  # RFC 9068 `at+jwt`, for calls on behalf of a person
     intent: FreeText | None = None
 
 

@@ -38,7 +38,9 @@ class Boxed(Wire):
     name: Name
     type: CredentialType
     hosts: tuple[Host, ...]
-    value: Annotated[str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", min_length=MIN_VALUE_BYTES, max_length=MAX_VALUE_BYTES)]
+    value: Annotated[
+        str, StringConstraints(pattern=r"^[!-~]([ -~]*[!-~])?$", min_length=MIN_VALUE_BYTES, max_length=MAX_VALUE_BYTES), Field(repr=False)
+    ]
 
 
 class Kept(Wire):
@@ -68,7 +70,7 @@ class VaultCommand(Wire):
 class Release(Wire):
     """By the egress, with the call's own token: the credential that this tool's record names, for this call."""
 
-    token: Compact
+    token: Compact = Field(repr=False)
     tool: Name
     box_key: BoxKey  # one-time
 
