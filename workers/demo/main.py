@@ -20,7 +20,7 @@ STEPS: tuple[Callable[[Scene], Awaitable[None]], ...] = (attested, on_behalf, de
 
 
 async def run(folder: Path | None = None, broken: int = 0, up: Sequence[str] = ()) -> int:
-    """Plays every step; `broken` plants a fault in that one, `up` are further options of `weft up`.
+    """Plays every step; `broken` plants a fault in that one, which is the last then.  `up`: further options of `weft up`.
 
     The folder is kept when it was given, or when something failed.
     """
@@ -31,7 +31,7 @@ async def run(folder: Path | None = None, broken: int = 0, up: Sequence[str] = (
             scene = Scene(stage, report, broken)
             await stage.operator.apply(load_manifest(stage.manifest()), reason="the demonstration")
             await scene.put(*scene.outsiders(), reason="Marty's identity provider and the risk engine")
-            for step in STEPS:
+            for step in STEPS[: broken or None]:
                 await step(scene)
     except (StageError, Refused, Unreachable) as error:
         report.check(ok=False, what="the stage holds", seen=error)
