@@ -18,8 +18,8 @@ install: $(STAMP)
 demo: $(STAMP)  ## set everything up, run the main job on real parts, show what happened
 	$(BIN)/weft demo
 
-test: $(STAMP)  ## every test but the mutants
-	$(BIN)/python -m pytest -q
+test: $(STAMP)  ## every test but the mutants, several at a time: most of them wait for servers
+	$(BIN)/python -m pytest -q -n 6 --dist worksteal
 
 check: $(STAMP)  ## format, lint, types, documents
 	$(BIN)/ruff format --check .

@@ -32,6 +32,8 @@ def parts(stage):
     found = {}
     for pid in Path(f"/proc/{stage.fabric.process.pid}/task/{stage.fabric.process.pid}/children").read_text().split():
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+        if "run" not in words and "-c" not in words:
+            continue  # a child that has not begun to be anything
         name = words[words.index("run") + 1] if "run" in words else Path(words[words.index("-c") + 1]).parent.name
         found.setdefault(name, []).append(int(pid))
     return found
@@ -65,6 +67,25 @@ async def everyone_is_back(stage, before, killed):
             if anew and same and not killed & {pid for pids in now.values() for pid in pids} and (await replicas(stage))[1] == 3:
                 return
             await asyncio.sleep(0.2)
+
+
+async def current_leader(stage):
+    """RECORD's, once all three hold what it holds: under load a follower may be a moment behind."""
+    async with asyncio.timeout(20):
+        while (found := await replicas(stage))[1] != 3:  # noqa: ASYNC110 - it is asked for
+            await asyncio.sleep(0.2)
+    return found[0]
+
+
+async def contained(operator, entries):
+    """Every one has its completion: a copy that was killed is waited for as long as its budget let it accept."""
+    async with asyncio.timeout(60):
+        while True:
+            done = [entry for entry in (await recorded(operator)).get(record.COMPLETED, []) if entry["n"] in entries]
+            assert all(entry["contained"] and entry["points"] for entry in done), done
+            if {entry["n"] for entry in done} == entries:
+                return
+            await asyncio.sleep(1)
 
 
 async def revoked_at_the_tool(scene, load):
@@ -108,8 +129,7 @@ async def test_two_of_every_worker_on_three_servers_outlive_the_loss_of_one_of_e
                 killed.add(await kill(stage, name))
                 await calls.grants(CALLS)
             revoked.add(await revoked_at_the_tool(scene, invocations))
-            leader, current = await replicas(stage)
-            assert current == 3
+            leader = await current_leader(stage)
             killed.add(await kill(stage, leader))
             await calls.grants(CALLS)
             async with stage.person() as operator:
@@ -130,5 +150,5 @@ async def test_two_of_every_worker_on_three_servers_outlive_the_loss_of_one_of_e
         assert served <= {used["txn"] for used in found[record.USED] if used["accepted"]}
         entries = {target: entry["n"] for entry in found[record.REVOKED] for target in entry["targets"] if target in revoked}
         assert entries.keys() == revoked
-        contained = {entry["n"] for entry in found[record.COMPLETED] if entry["contained"] and entry["points"]}
-        assert set(entries.values()) <= contained
+        async with stage.person() as operator:
+            await contained(operator, set(entries.values()))

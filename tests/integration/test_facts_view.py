@@ -51,7 +51,7 @@ async def test_it_loads_what_is_there_and_leaves_no_consumer(fabric_server: Fabr
         assert view.loaded
         assert view.revision == last
         assert view.table.relation_count() == 3000
-        assert {key.purpose for key in view.keys(None)} == {"tokens", "revocation", "signals", "svid", "status"}
+        assert {key.purpose for key in view.keys(None)} == {"tokens", "revocation", "signals", "signals-rs256", "svid", "status"}
         assert not [name for name in await consumers(fabric_server) if "view" in name]
     finally:
         await view.stop()

@@ -19,7 +19,8 @@ async def test_a_feed_believes_republished_messages_alone(fabric_server: FabricS
     got: list[tuple[int, str]] = []
     feed = RepublishedFeed(victim, "FACTS", "weft.fact.>", "weft.push.fact.>", lambda seq, subject, _: got.append((seq, subject)))
     await feed.start()
-    forged = {"Nats-Sequence": "6", "Nats-Subject": "weft.fact.agent.evil", "Nats-Msg-Id": "x"}
+    head = feed.sequence
+    forged = {"Nats-Sequence": f"{head + 2}", "Nats-Subject": "weft.fact.agent.evil", "Nats-Msg-Id": "x"}
     await thief.request("weft.fact.posture.x", b"{}", headers=forged, timeout=2)
     delivered = await thief.subscribe("weft.push.fact.there")
     await settled(thief)
@@ -33,9 +34,9 @@ async def test_a_feed_believes_republished_messages_alone(fabric_server: FabricS
     question = json.dumps({"stream_name": "FACTS", "config": config, "action": "create"}).encode()
     await thief.request("$JS.API.CONSUMER.CREATE.FACTS.thief.weft.fact.posture.>", question, timeout=2)
     message = await delivered.next_msg(timeout=2)
-    assert (message.headers or {})["Nats-Sequence"] == "6", "the server delivers it, headers and all"
+    assert (message.headers or {})["Nats-Sequence"] == f"{head + 2}", "the server delivers it, headers and all"
     await settled(victim)
-    assert await feed.wait_for(5, 2)
+    assert await feed.wait_for(head + 1, 2)
     await feed.stop()
-    assert feed.sequence == 5
+    assert feed.sequence == head + 1
     assert [subject for _, subject in got if "evil" in subject] == []

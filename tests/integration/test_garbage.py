@@ -27,7 +27,7 @@ NAMES = {"agent": AGENT, "point": POINT, "operator": PERSON.public}
 WORKERS = ("revocation", "registry", "signals", "audit", "broker", "gateway")
 ASKED = (  # who sends it, and where
     *(("agent", f"weft.{family}.{AGENT}") for family in ("invoke", "tools", "complete", "approval")),
-    *(("point", f"weft.{family}.{POINT}") for family in ("attach", "claim", "use", "notice", "set", "verdict")),
+    *(("point", f"weft.{family}.{POINT}") for family in ("attach", "claim", "use", "notice", "set", "verdict", "snapshot")),
     *(("operator", f"weft.{what}.{PERSON.public}") for what in ("command.registry.apply", "query.audit", "set")),
     *(("operator", f"weft.command.signals.{what}.{PERSON.public}") for what in ("revoke", "lift", "sweep", "streams")),
     *(("operator", f"weft.command.{what}.{PERSON.public}") for what in ("revocation.drill", "broker.keys", "broker.vault")),
@@ -41,7 +41,7 @@ ASKED = (  # who sends it, and where
     *(("broker", subject) for subject in ("weft.order.approval.spend", "weft.order.status")),
     ("revocation", "weft.broker.canary"),
 )
-ASKS_NOTHING = ("weft.edge.keys", "weft.health.")  # whatever comes is the question
+ASKS_NOTHING = ("weft.edge.keys", "weft.health.", "weft.snapshot.")  # whatever comes is the question
 TOLD = (("point", f"weft.ack.{POINT}"), ("broker", "weft.broker.sealed"))  # nobody is owed an answer: a broker that lacks it is silent
 ELSEWHERE = {  # below; of the issuer no more than health; and what the egress alone asks, whose credential is made where there is one
     *("weft.order.cut", "weft.health.admission", "weft.health.issuer"),

@@ -85,7 +85,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("nats.connect_opts", None),
         ("nats.client_info", "x"),
     ],
-    ids=str,
+    ids=lambda one: str(one) if len(str(one)) < 40 else "another key",  # which differs in every run
 )
 def test_what_only_looks_like_one(path: str, value: Any) -> None:
     with pytest.raises(NotARequest):

@@ -106,7 +106,7 @@ def everyone() -> Server:
         (tool(workload=ADVISOR), {POINT}),
         (person(state="retired"), {PERSON.public}),
     ],
-    ids=str,
+    ids=lambda one: f"{one['kind']}-{one.get('scope') or one.get('state') or 'changed'}" if isinstance(one, dict) else str(len(one)),
 )
 async def test_whom_a_sweep_closes(change: dict[str, Any], gone: set[str]) -> None:
     scene = Scene(everyone(), put(world(), change))
