@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import shutil
 import socket
@@ -33,9 +34,12 @@ SCOPES = "crm.read crm.write"
 
 
 def installed(folder: Path) -> Path:
-    """The server with all it needs, exactly as locked.  Fails, and never skips: without another's server nothing is shown."""
+    """The server with all it needs, exactly as locked.  Skips without node, but where `CI` is set it fails: nothing would be shown."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.fail("node and npm are needed: this test runs against an authorization server that is not ours (docs/tokens.md)")
+        needed = "node and npm are needed: this test runs against an authorization server that is not ours (docs/tokens.md)"
+        if os.environ.get("CI"):
+            pytest.fail(needed)  # what is not run there is run nowhere
+        pytest.skip(needed)
     for name in ("package.json", "package-lock.json", "server.mjs"):
         shutil.copy(SOURCE / name, folder / name)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
