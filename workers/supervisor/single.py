@@ -15,7 +15,7 @@ from workers.supervisor.waiting import stop_signals
 
 BEAT_S = 1.0
 BEHIND = frozenset(("audit",))  # nobody's call waits for these: they take the processor when the others leave it
-NICE = 5
+NICE = 10  # of the worker that nobody on the way of a call waits for: on a machine that is full it gets a tenth of what the others do
 GC_THRESHOLDS = (20_000, 20, 20)  # Python's 700 is a collection every second call
 
 
