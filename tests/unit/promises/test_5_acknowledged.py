@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from weft.follower import RevocationFollower
+from weft.follower import ACK_AFTER_S, RevocationFollower
 from weft.token import verify_token
 
 from tests.support.signed import ISSUER, NOW, TokenKey, Writer, beacon_event, claims, entry_event
@@ -59,5 +59,4 @@ async def deliver(follower: RevocationFollower, bodies: Sequence[bytes]) -> None
     """One after the other, with time to acknowledge in between."""
     for sequence, body in enumerate(bodies, 1):
         follower._on_message(sequence, "weft.revocation", body)
-        for _ in range(3):
-            await asyncio.sleep(0)
+        await asyncio.sleep(2 * ACK_AFTER_S)  # an acknowledgement follows what it acknowledges by that much
