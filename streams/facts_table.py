@@ -14,6 +14,7 @@ from typing import NamedTuple, TypeVar
 from weft.digest import TargetKind, sha256, target_digest
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
+from schemas.base import Wire
 from schemas.facts import (
     MAX_APPROVALS,
     Agent,
@@ -51,28 +52,7 @@ MAX_DECODED = 8192
 _RELATIONS = ("member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve")
 NOTHING = Bounds(purposes=(), tools=(), actions=(), depth=0)
 
-BodyT = TypeVar(
-    "BodyT",
-    bound=Agent
-    | Tool
-    | Namespace
-    | Policy
-    | ResponsePolicy
-    | Posture
-    | Person
-    | Transmitter
-    | UserIssuer
-    | Key
-    | Client
-    | AuthorizationServer
-    | Point
-    | Detection
-    | EventStream
-    | Subscription
-    | Credential
-    | Approval
-    | Pending,
-)
+BodyT = TypeVar("BodyT", bound=Wire)  # a body of schemas.facts
 
 
 class FactChange(NamedTuple):
