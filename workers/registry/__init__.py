@@ -1,4 +1,4 @@
-"""The registry: the writer of FACTS, except postures and points.  Design section 3.
+"""The registry: the writer of what people decide among FACTS; what workers find or hold themselves they write.  Design section 3.
 
 It alone turns a person's command into facts: it checks the role, the change and what the change relies on, and commits a set of
 changes as one atomic batch or not at all.  It tells guards what their tools are and whose signatures to believe, and the edge which
