@@ -30,6 +30,10 @@ class Bound(Wire):
             raise ValueError("exactly one of jkt and x5t#S256")
         return self
 
+    def shown(self, jkt: str | None, x5t: str | None) -> bool:
+        """The request proved that very key: `jkt` by DPoP (RFC 9449 section 6), `x5t` by its client certificate (RFC 8705 section 3)."""
+        return (self.jkt is not None and self.jkt == jkt) or (self.x5t is not None and self.x5t == x5t)
+
 
 class ActorClaim(Wire):
     """Who acts now; nested, who acted before, for information alone (RFC 8693 section 4.1)."""

@@ -8,11 +8,13 @@ from typing import Any
 import httpx
 import pytest
 from weft.digest import sha256, target_digest
+from weft.dpop import thumbprint
 from weft.errors import GuardReason, TokenRefused
 from weft.nkey import KeyPair
 from weft.token import verify_token
 
 from schemas.approvals import Ask
+from tests.support.certificates import Leaf
 from tests.support.identities import Signer
 from tests.support.oauth import (
     ADVISOR,
@@ -29,6 +31,7 @@ from tests.support.oauth import (
     header,
     payload,
 )
+from workers.broker.oauth.certificates import x5t_of
 from workers.broker.oauth.tools import instance_of
 from workers.common.approvals import asked_digest
 
@@ -467,6 +470,39 @@ async def test_a_token_that_we_would_not_issue_is_not_replaced(world: OAuthWorld
 async def test_a_token_signed_by_anybody_is_not_replaced(world: OAuthWorld) -> None:
     forged = Signer(kid="tokens-1").sign(payload(await token(world)), typ="txntoken+jwt")
     assert await refused(world, subject_token=forged, subject_token_type=TXN) == "invalid_request"
+
+
+async def test_a_bound_token_is_continued_by_who_shows_its_key(world: OAuthWorld) -> None:
+    """INVARIANT: a Transaction Token that is bound to a key (RFC 7800 section 3) is continued by who shows that very key, alone.
+
+    No guard ever takes one without a tool, so the exchange is where its binding counts: without the check a copy is as good as the token.
+    """
+    made = await ask(world, headers={"dpop": world.proof()})
+    old = made.json()["access_token"]
+    assert payload(old)["cnf"] == {"jkt": thumbprint(world.keys["other"].jwk)}
+    going_on = {"subject_token": old, "subject_token_type": TXN}
+    world.put({"kind": "relation", "subject": "user:marty", "relation": "delegates_to", "object": f"agent:{RESEARCHER}"})
+    for name in ("front", "researcher"):
+        assert await refused(world, name, **going_on) == "invalid_request", "the assertion's key is another"
+        other = await ask(world, name, {"dpop": world.proof(signer=Signer(kid="thief"))}, **going_on)
+        assert (other.status_code, other.json()["error"]) == (400, "invalid_request")
+        assert (await ask(world, name, {"dpop": world.proof()}, **going_on)).status_code == 200
+
+
+async def test_a_certificate_bound_token_is_continued_over_a_connection_with_it(world: OAuthWorld) -> None:
+    """RFC 8705 section 3: the same for `x5t#S256`; a DPoP proof by any key does not replace the certificate."""
+    world.put(client("front", world.keys["front"], spiffe_id=FRONT, certificate_bound=True))
+    own, other = Leaf(), Leaf()
+    world.certificate = own.presented("ca")
+    old = await token(world)
+    assert payload(old)["cnf"] == {"x5t#S256": x5t_of(own.der)}
+    going_on = {"subject_token": old, "subject_token_type": TXN}
+    assert (await ask(world, **going_on)).status_code == 200
+    world.certificate = other.presented("ca")
+    assert await refused(world, **going_on) == "invalid_request"
+    world.certificate = None
+    answer = await ask(world, headers={"dpop": world.proof()}, **going_on)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("scope", ["transaction", "agent"])

@@ -116,7 +116,7 @@ def verify_access_token(
         raise AccessTokenRefused("minted beyond this revocation view: try again")
     if revocations.revoked(token) is not None:
         raise AccessTokenRefused("revoked")
-    if claims.cnf is not None and (claims.cnf.jkt, claims.cnf.x5t) not in ((jkt, None), (None, x5t)):  # 9
+    if claims.cnf is not None and not claims.cnf.shown(jkt, x5t):  # 9
         raise AccessTokenRefused("bound to a key that the request did not prove")
     return token
 

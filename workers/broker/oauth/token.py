@@ -137,7 +137,13 @@ class TokenEndpoint:
             return None, read_subject(wanted.subject_token, wanted.subject_type, request.client, reading)
         settings = parts.settings
         continued = read_transaction(
-            wanted.subject_token, parts.verifier, request.workload, issuer=settings.issuer, trust_domain=settings.trust_domain, now=now
+            wanted.subject_token,
+            parts.verifier,
+            request.client,
+            request.workload,
+            issuer=settings.issuer,
+            trust_domain=settings.trust_domain,
+            now=now,
         )
         if wanted.details and wanted.resource is None and continued.tool is None:
             raise OAuthRefused("invalid_request", "request_details: tctx was fixed when the transaction began")

@@ -3,7 +3,8 @@
 `txn`, `sub` and `aud` stay, scope only shrinks, the new token outlives no old one, and the call chain grows by the token that is replaced:
 `req_chain` where no tool was named, `act_chain` where one was.  Who may continue a token that opens a tool is the rule of the bus: the
 workload it is addressed to, or the very instance it was issued to.  One that opens none may be continued by any client with a ceiling
-for it.
+for it; one that is bound (`cnf`, RFC 7800 section 3) by who shows that key alone: the exchange takes the place of the guard, which no
+such token meets.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from schemas.decision import Parent
 from schemas.exchange import Subject
 from schemas.reasons import DenyReason
 from schemas.token import MAX_HOPS, MAX_TOKEN_BYTES, Ceiling, Requested
+from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.refusals import OAuthRefused, unavailable
 from workers.common.requests import RequestRefused
 from workers.common.transactiontoken import TransactionTokenRefused, VerifiedTransaction, verify_transaction
@@ -49,13 +51,21 @@ class Continued:
 
 
 def read_transaction(
-    unverified_token: str, verifier: Verifier, workload: Workload | None, *, issuer: str, trust_domain: str, now: float
+    unverified_token: str,
+    verifier: Verifier,
+    client: Authenticated,
+    workload: Workload | None,
+    *,
+    issuer: str,
+    trust_domain: str,
+    now: float,
 ) -> Continued:
     """Live, not revoked, and this client's to continue.  Raises OAuthRefused."""
     try:
         if not _opens_a_tool(unverified_token):
             token = verify_transaction(unverified_token, verifier.token_keys(now), issuer=issuer, trust_domain=trust_domain, now=now)
             verifier.check_live(token)
+            _check_holder(token, client)
             return _without_tool(token)
         if workload is None:
             raise OAuthRefused("invalid_request", "subject_token: only a workload continues it", DenyReason.PARENT_NOT_ADDRESSED)
@@ -71,6 +81,13 @@ def read_transaction(
 def _opens_a_tool(unverified: str) -> bool:
     """Which of the two shapes it has; nothing is believed."""
     return "call" in parse_object(parse_jws(unverified, MAX_TOKEN_BYTES).payload, "the token")
+
+
+def _check_holder(token: VerifiedTransaction, client: Authenticated) -> None:
+    """A copy of a bound token is worth nothing to another (RFC 9449 section 1, RFC 8705 section 3)."""
+    bound = token.claims.cnf
+    if bound is not None and not bound.shown(client.jkt, client.x5t):
+        raise OAuthRefused("invalid_request", "subject_token: bound to a key that the client has not shown", DenyReason.PROOF_INVALID)
 
 
 def _without_tool(token: VerifiedTransaction) -> Continued:
