@@ -51,8 +51,23 @@ class Handlers:
             asked = read_requests(body)
         except Malformed:
             asked = [None]
-        answers = [await self._answer(asked[0])] if len(asked) == 1 else await asyncio.gather(*map(self._answer, asked))
-        return answers_event(answers, SOURCE)
+        if len(asked) == 1:
+            return answers_event([await self._surely(asked[0])], SOURCE)
+        outcomes = await asyncio.gather(*map(self._surely, asked), return_exceptions=True)
+        return answers_event(map(self._of, outcomes), SOURCE)
+
+    async def _surely(self, mint: MintRequest | None) -> MintAnswer:
+        """One member's bug, in its refusal say, is that member's: it is told so, and keeps no other from its answer."""
+        try:
+            return await self._answer(mint)
+        except Exception as error:  # noqa: BLE001 - promise 7
+            return self._of(error)
+
+    def _of(self, outcome: MintAnswer | BaseException) -> MintAnswer:
+        if isinstance(outcome, MintAnswer):
+            return outcome
+        self._runtime.log.error(log.REQUEST_FAILED, error=type(outcome).__name__)
+        return MintAnswer(refused=DenyReason.INTERNAL)
 
     async def _answer(self, mint: MintRequest | None) -> MintAnswer:
         """Granted or refused."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
+from schemas.invocation import Granted
 from schemas.minting import MintAnswer, MintAnswers, MintRequest
 from schemas.reasons import DenyReason
 from schemas.record import Denied
@@ -16,7 +17,9 @@ from streams.bus import parse
 from tests.support.hotpath import HotPath
 from tests.support.invocations import ADVISOR
 from workers.broker.handlers import Handlers
+from workers.broker.mint import Mint
 from workers.common.minting import request_json, requests_event
+from workers.common.requests import RequestRefused
 
 
 @pytest.fixture
@@ -24,8 +27,12 @@ def hot() -> HotPath:
     return HotPath()
 
 
+def runtime(hot: HotPath) -> Any:
+    return SimpleNamespace(clock=hot.clock, log=structlog.get_logger())
+
+
 def handlers(hot: HotPath) -> Handlers:
-    return Handlers(SimpleNamespace(clock=hot.clock, log=structlog.get_logger()), hot.mint, hot.recorder)
+    return Handlers(runtime(hot), hot.mint, hot.recorder)
 
 
 async def answer(hot: HotPath, mint: MintRequest, **changes: Any) -> MintAnswer:
@@ -88,6 +95,46 @@ async def test_a_bug_is_a_refusal_and_says_nothing_of_the_input(
     assert (await answer(hot, await hot.allowed(hot.agent()))).refused is DenyReason.INTERNAL
     assert recorded(hot)[1].detail == "RuntimeError"
     assert "SECRET" not in capsys.readouterr().out
+
+
+class Faulty:
+    """A mint that has a bug for some callers' requests: one that no refusal can be made of, or that ends the task."""
+
+    def __init__(self, mint: Mint, faults: dict[str, BaseException]) -> None:
+        self._mint = mint
+        self._faults = faults
+
+    async def grant(self, mint: MintRequest) -> Granted:
+        if mint.explanation in self._faults:
+            raise self._faults[mint.explanation]
+        return await self._mint.grant(mint)
+
+
+@pytest.mark.parametrize("fault", [RequestRefused("no reason", "SECRET"), asyncio.CancelledError("SECRET")])
+async def test_one_members_bug_leaves_nobody_unanswered(hot: HotPath, capsys: pytest.CaptureFixture[str], fault: BaseException) -> None:
+    """INVARIANT: of requests that came together, one that meets a bug is refused `internal` and the others are answered as they are.
+
+    Broken by waiting for all of them with a gather that one exception ends: a single poisoned request would silence its neighbours.
+    """
+    good, bad, late = [await hot.allowed(hot.agent()) for _ in range(3)]
+    bad = bad.model_copy(update={"explanation": "poisoned"})
+    late = late.model_copy(update={"deadline": hot.clock.at - 1})
+    body = requests_event([request_json(mint) for mint in (good, bad, late)], "/test")
+    faulty = Handlers(runtime(hot), Faulty(hot.mint, {"poisoned": fault}), hot.recorder)  # type: ignore[arg-type]
+    (answered,) = await asyncio.gather(faulty.answer(body), return_exceptions=True)
+    assert isinstance(answered, bytes), "nobody was answered"
+    granted, refused, expired = parse(MintAnswers, answered).data.answers
+    assert granted.granted is not None
+    assert (refused.granted, refused.refused) == (None, DenyReason.INTERNAL)
+    assert expired.refused is DenyReason.DEADLINE_EXCEEDED
+    assert "SECRET" not in capsys.readouterr().out
+
+
+async def test_a_bug_in_the_only_member_is_answered_too(hot: HotPath) -> None:
+    faulty = Handlers(runtime(hot), Faulty(hot.mint, {"poisoned": RequestRefused("no reason", "x")}), hot.recorder)  # type: ignore[arg-type]
+    mint = (await hot.allowed(hot.agent())).model_copy(update={"explanation": "poisoned"})
+    answered = parse(MintAnswers, await faulty.answer(requests_event([request_json(mint)], "/test"))).data.answers
+    assert answered == (MintAnswer(refused=DenyReason.INTERNAL),)
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b"[]", b"{" * 9000])
