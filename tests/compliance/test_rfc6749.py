@@ -1,4 +1,4 @@
-"""RFC 6749 sections 2.3, 3.2, 3.3, 4.4 and 5, as OAuth 2.1 keeps them: the token endpoint and client_credentials.  RFC 9068, RFC 8707."""
+"""RFC 6749 sections 2.3, 3.2, 3.3, 4.4 and 5, as OAuth 2.1 keeps them: the token endpoint and client_credentials.  RFC 9068."""
 
 from __future__ import annotations
 
@@ -133,22 +133,7 @@ async def test_5_2_a_description_holds_what_it_may(world: OAuthWorld) -> None:
     assert all(0x20 <= ord(c) <= 0x7E and c not in '"\\' for c in answer.json()["error_description"])
 
 
-# --- RFC 8707 and RFC 9068 -----------------------------------------------------------------------------------------------------
-
-
-async def test_rfc8707_2_the_resource_becomes_the_audience(world: OAuthWorld) -> None:
-    world.put(client("console", world.keys["console"], resources=["https://api.88mph.com", "https://b.88mph.com"]))
-    one = await world.post("/oauth/token", {**CC, **world.proven(), "resource": "https://api.88mph.com"})
-    assert payload(one.json()["access_token"])["aud"] == "https://api.88mph.com"
-    form = [*{**CC, **world.proven()}.items(), ("resource", "https://api.88mph.com"), ("resource", "https://b.88mph.com")]
-    both = await world.post("/oauth/token", form)
-    assert payload(both.json()["access_token"])["aud"] == ["https://api.88mph.com", "https://b.88mph.com"]
-
-
-@pytest.mark.parametrize("resource", ["https://other.example", "not-absolute", "https://api.88mph.com#f", "https://" + "a" * 600])
-async def test_rfc8707_2_invalid_target(world: OAuthWorld, resource: str) -> None:
-    answer = await world.post("/oauth/token", {**CC, **world.proven(), "resource": resource})
-    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_target")
+# --- RFC 9068 --------------------------------------------------------------------------------------------------------------------
 
 
 async def test_rfc9068_2_2_every_claim_is_there(world: OAuthWorld) -> None:

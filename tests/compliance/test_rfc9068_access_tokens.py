@@ -1,4 +1,4 @@
-"""Access tokens for tools: RFC 9068 sections 2 and 4, RFC 8707 section 2, RFC 8693 section 4.1, RFC 9396 sections 2, 5 and 9.1.
+"""Access tokens for tools: RFC 9068 sections 2 and 4, RFC 8707 section 2, RFC 8693 section 4.1.
 
 The broker mints them, a second implementation (PyJWT) reads them as any resource server would, and the guard as a Weft tool does.
 """
@@ -34,8 +34,6 @@ from workers.common.accesstoken import verify_access_token
 from workers.common.identity import thumbprint
 
 RESOURCE = "https://web-search.88mph.com"
-TYPE = "urn:88mph:search"
-DETAIL = {"type": TYPE, "actions": ["search"], "locations": [RESOURCE], "identifier": "index-1"}
 CALLED = Asked("web-search", ("search",), "GET", "/search?q=flux", b"")
 
 
@@ -50,11 +48,6 @@ def record(hot: HotPath, **changes: Any) -> Tool:
     """The tool's record, changed."""
     hot.put(hot.table.tool("web-search").model_copy(update=changes))
     return hot.table.tool("web-search")
-
-
-def charter(hot: HotPath, *types: str) -> None:
-    agent = hot.table.agent(RESEARCHER)
-    hot.put(agent.model_copy(update={"charter": agent.charter.model_copy(update={"authorization_details": types})}))
 
 
 async def granted(hot: HotPath, agent: Any = None, **asked: Any) -> Granted:
@@ -210,66 +203,3 @@ async def test_7662_a_resource_server_without_a_guard_sees_a_revocation_by_askin
 async def test_the_entry_of_a_status_list_is_in_it(hot: HotPath) -> None:
     record(hot, status_list=True, revocation="status_list")
     assert read_by_another(hot, (await granted(hot)).token)["status"]["status_list"].keys() == {"idx", "uri"}
-
-
-# --- RFC 9396 -------------------------------------------------------------------------------------------------------------------------
-
-
-async def test_9396_9_1_details_that_tool_and_charter_know_are_in_the_token(hot: HotPath) -> None:
-    charter(hot, TYPE)
-    record(hot, authorization_details=(TYPE,))
-    token = (await granted(hot, authorization_details=[DETAIL])).token
-    assert read_by_another(hot, token)["authorization_details"] == [DETAIL]
-    assert at_the_guard(hot, token).call.authorization_details == (DETAIL,)
-
-
-async def test_9396_details_are_in_a_transaction_token_too(hot: HotPath) -> None:
-    charter(hot, TYPE)
-    record(hot, authorization_details=(TYPE,), token_form="txn")
-    token = at_the_guard(hot, (await granted(hot, authorization_details=[DETAIL])).token)
-    assert token.call.authorization_details == (DETAIL,)
-
-
-REFUSED_DETAILS = {
-    "a type the tool does not know": ((TYPE,), (), DETAIL),
-    "a type the charter does not name": ((), (TYPE,), DETAIL),
-    "an action that was not asked for": ((TYPE,), (TYPE,), {**DETAIL, "actions": ["search", "delete"]}),
-    "another place": ((TYPE,), (TYPE,), {**DETAIL, "locations": ["https://elsewhere"]}),
-}
-
-
-@pytest.mark.parametrize("name", REFUSED_DETAILS)
-async def test_9396_5_details_beyond_the_call_are_refused(hot: HotPath, name: str) -> None:
-    """INVARIANT: authorization details never say more than charter, tool and call allow (RFC 9396 section 5).
-
-    Broken by copying what the agent asks for into the token.
-    """
-    of_charter, of_tool, detail = REFUSED_DETAILS[name]
-    charter(hot, *of_charter)
-    record(hot, authorization_details=of_tool)
-    agent = hot.agent()
-    await hot.gateway.invoke(agent.name, agent.body(hot.clock.at, authorization_details=[detail]), hot.clock.at)
-    assert parse(Denied, hot.stream.messages[-1][1]).data.reason is DenyReason.DETAILS_NOT_ALLOWED
-
-
-@pytest.mark.parametrize(
-    "detail", [{"actions": ["search"]}, {**DETAIL, "unknown": 1}, {**DETAIL, "actions": "search"}, "text", {"type": ""}]
-)
-async def test_9396_5_members_that_are_not_of_the_type_are_refused(hot: HotPath, detail: Any) -> None:
-    charter(hot, TYPE)
-    record(hot, authorization_details=(TYPE,))
-    agent = hot.agent()
-    await hot.gateway.invoke(agent.name, agent.body(hot.clock.at, authorization_details=[detail]), hot.clock.at)
-    assert parse(Denied, hot.stream.messages[-1][1]).data.reason is DenyReason.MALFORMED
-
-
-async def test_9396_a_child_has_no_type_that_its_transaction_did_not_begin_with(hot: HotPath) -> None:
-    parent = await granted(hot, tool="search-agent", actions=["delegate"])
-    agent = hot.table.agent(SEARCH)
-    hot.put(agent.model_copy(update={"charter": agent.charter.model_copy(update={"authorization_details": (TYPE,)})}))
-    record(hot, authorization_details=(TYPE,))
-    search = hot.agent(id=SEARCH, instance="i" + "c3" * 13)
-    hot.broker.asked.clear()
-    await hot.gateway.invoke(search.name, search.body(hot.clock.at, parent=parent.token, authorization_details=[DETAIL]), hot.clock.at)
-    assert hot.broker.asked == []
-    assert parse(Denied, hot.stream.messages[-1][1]).data.reason is DenyReason.DETAILS_NOT_ALLOWED

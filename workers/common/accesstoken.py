@@ -136,7 +136,7 @@ def _signed(unverified: str, facts: Facts, now: float) -> tuple[AccessTokenClaim
         jws = parse_jws(unverified, max_bytes=MAX_ACCESS_TOKEN_BYTES)
         if jws.alg != TOKEN_ALG:
             raise AccessTokenRefused("alg is not ES256")
-        if (jws.typ or "").lower().removeprefix("application/") != ACCESS_TYP:
+        if jws.media_type != ACCESS_TYP:
             raise AccessTokenRefused("typ is not at+jwt")
         key = next((cached_key(one.jwk) for one in verifying(facts.keys("tokens"), now) if one.kid == jws.kid), None)
         if key is None:

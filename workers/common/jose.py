@@ -63,6 +63,11 @@ class ParsedJWS:
     signing_input: bytes = field(repr=False)
     signature: bytes = field(repr=False)
 
+    @property
+    def media_type(self) -> str:
+        """`typ` as RFC 7515 section 4.1.9 compares it: without case, `application/` left off; empty if absent."""
+        return (self.typ or "").lower().removeprefix("application/")
+
 
 def parse_jws(unverified: str, *, max_bytes: int) -> ParsedJWS:
     """Text to its parts.  Raises JWSRefused.

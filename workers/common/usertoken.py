@@ -40,7 +40,7 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     NOT checked: whether the person is known and delegates; those are relation facts, and an unknown person has no rights.
     """
     jws = parsed(unverified_token, MAX_USER_TOKEN_BYTES, DenyReason.USER_TOKEN_INVALID)  # 1
-    if (jws.typ or "").lower().removeprefix("application/") != "at+jwt":  # 2
+    if jws.media_type != "at+jwt":  # 2
         raise _refused("typ is not at+jwt")
     issuer = issuers.issuer(text_of(jws.unverified_payload, "iss"))  # 3
     key = None if issuer is None else jwks_key(issuer.jwks, jws)

@@ -13,13 +13,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from weft.digest import canonical, sha256
+from weft.digest import sha256
 from weft.spiffeid import SpiffeID
 
 from schemas.clients import AuthMethod, workload_of
 from schemas.facts import Client, Key, KeyPurpose
 from schemas.oauth import Asked
 from schemas.reasons import DenyReason
+from streams.keys import thumbprint
 from workers.broker.oauth.certificates import Presented, matches_client, read_certificate
 from workers.broker.oauth.form import Form
 from workers.broker.oauth.refusals import BASIC, OAuthRefused, not_authenticated
@@ -33,7 +34,7 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:"
 JWT_BEARER, JWT_SPIFFE = f"{ASSERTION}jwt-bearer", f"{ASSERTION}jwt-spiffe"
 MAX_ASSERTION_BYTES = 8192
 MAX_ASSERTION_LIFE_S = 300
-TYPES = (None, "client-authentication+jwt", "JWT")  # RFC 7523bis: an untyped one is not refused, one of another type is
+TYPES = ("", "client-authentication+jwt", "jwt")  # RFC 7523bis: an untyped one is not refused, one of another type is
 _INVALID = DenyReason.CLIENT_NOT_AUTHENTICATED
 
 
@@ -124,7 +125,7 @@ def _private_key_jwt(assertion: str, client_id: str | None, facts: Facts, here: 
     signed.  4. The issuer is its only audience.  5. Time, and at most five minutes of life.  6. A `jti`, which is good once.
     """
     jws = parsed(assertion, MAX_ASSERTION_BYTES, _INVALID)  # 1
-    if jws.typ not in TYPES:
+    if jws.media_type not in TYPES:
         raise IdentityRefused(_INVALID, "typ is another token's")
     named = jws.unverified_payload.get("iss")  # 2
     client = facts.client(named) if isinstance(named, str) else None
@@ -209,9 +210,3 @@ def _with_certificate(found: Authenticated, presented: Presented) -> Authenticat
     from dataclasses import replace
 
     return replace(found, x5t=presented.x5t)
-
-
-def thumbprint(jwk: dict[str, Any]) -> str:
-    """RFC 7638 section 3, SHA-256."""
-    members = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}[jwk["kty"]]
-    return sha256(canonical({name: jwk[name] for name in members}))

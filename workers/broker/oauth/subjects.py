@@ -93,7 +93,7 @@ def _access_token(token: str, client: Authenticated, reading: Reading) -> Vouche
     jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
     if jws.unverified_payload.get("iss") == reading.issuer:
         return _own_access_token(token, client, reading)
-    if (jws.typ or "").lower().removeprefix("application/") != "at+jwt":
+    if jws.media_type != "at+jwt":
         raise IdentityRefused(_INVALID, "typ is not at+jwt")
     issuer, claims = _by_provider(jws, reading)
     text_of(claims, "jti")
@@ -129,7 +129,7 @@ def _known_to_others(client: Authenticated) -> set[str]:
 
 def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
     jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
-    if (jws.typ or "").lower() not in ("", "jwt"):
+    if jws.media_type not in ("", "jwt"):
         raise IdentityRefused(_INVALID, "typ is another token's")
     issuer, claims = _by_provider(jws, reading)
     named, own = audiences(claims.get("aud")), _known_to_others(client)
@@ -144,7 +144,7 @@ def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
 
 def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
     jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
-    if (jws.typ or "").lower() not in ("", "jwt"):
+    if jws.media_type not in ("", "jwt"):
         raise IdentityRefused(_INVALID, "typ is another token's")
     issuer, claims = _by_provider(jws, reading)
     if not {issuer.aud, reading.issuer} & set(audiences(claims.get("aud"))):
@@ -241,7 +241,7 @@ def _self_signed(token: str, client: Authenticated, reading: Reading) -> Vouched
     if client.client.jwks is None:
         raise IdentityRefused(_INVALID, "the client has no key of its own")
     jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
-    if (jws.typ or "").lower() not in ("", "jwt"):
+    if jws.media_type not in ("", "jwt"):
         raise IdentityRefused(_INVALID, "typ is another token's")
     key = jwks_key(client.client.jwks, jws)
     if key is None or jws.unverified_payload.get("iss") not in (client.client.client_id, client.workload):
