@@ -1,7 +1,7 @@
 """Writes the contracts beside this file: `python docs/contracts/export.py`.  `tests/docs/test_contracts.py` holds the files to the code.
 
-One JSON Schema per module of `schemas/` (draft 2020-12), the bus as AsyncAPI 3.0 with CloudEvents envelopes (a core NATS request has its
-reply), and the edge's OpenAPI document.
+One JSON Schema per module of `schemas/` (draft 2020-12), a package counting as one; the bus as AsyncAPI 3.0 with CloudEvents envelopes
+(a core NATS request has its reply), and the edge's OpenAPI document.
 """
 
 from __future__ import annotations
@@ -214,8 +214,13 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     return files
 
 
+def _file(model: type[Wire]) -> str:
+    """Where its schema stands: the file of its module, or of the package that its module is a part of."""
+    return next(f"{name}.schema.json" for name in MODULES if _is_own(model, f"schemas.{name}"))
+
+
 def _is_own(model: type, module: str) -> bool:
-    return issubclass(model, Wire) and model.__module__ == module
+    return issubclass(model, Wire) and f"{model.__module__}.".startswith(f"{module}.")
 
 
 def asyncapi() -> dict[str, Any]:
@@ -252,8 +257,7 @@ def _messages(said: tuple[Said, ...]) -> dict[str, Any]:
 
 
 def _payload(said: Said) -> dict[str, Any]:
-    module = said.data.__module__.rpartition(".")[2]
-    data = {"type": "object"} if said.data is Wire else {"$ref": f"./{module}.schema.json#/$defs/{said.data.__name__}"}
+    data = {"type": "object"} if said.data is Wire else {"$ref": f"./{_file(said.data)}#/$defs/{said.data.__name__}"}
     return {
         "type": "object",
         "required": ["specversion", "id", "source", "type", "time", "data"],

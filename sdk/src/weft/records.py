@@ -1,5 +1,5 @@
 """What a guard knows of the tools it serves and of the keys it believes: the answer to its attach.  The same names as schemas/points.py
-and schemas/facts.py; members that a guard has no use for are ignored.
+and schemas/facts; members that a guard has no use for are ignored.
 """
 
 from __future__ import annotations

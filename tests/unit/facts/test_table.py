@@ -248,7 +248,7 @@ def test_a_relation_is_replaced_not_added() -> None:
 
 
 def test_the_cache_of_models_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.facts_table.MAX_DECODED", 4)
+    monkeypatch.setattr("streams.facts_store.MAX_DECODED", 4)
     table = table_of({**world.bodies()["payments"], "name": f"tool-{n}"} for n in range(12))
     assert len(table.tools()) == 12
     assert len(table._decoded) == 4

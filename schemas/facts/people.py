@@ -1,0 +1,54 @@
+"""People, who names them, and how they are related to what is here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import StringConstraints
+
+from schemas.base import Seconds, SpiffeIDText, Wire
+from schemas.facts.kinds import Kind, Patterns, State
+
+Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter", "custodian"]
+
+
+class Grant(Wire):
+    """A role over a namespace and everything below it."""
+
+    role: Role
+    namespace: SpiffeIDText
+
+
+class Person(Wire):
+    """An operator.  Key: the public user nkey."""
+
+    kind: Literal[Kind.PERSON] = Kind.PERSON
+    nkey: Annotated[str, StringConstraints(pattern=r"^U[A-Z2-7]{55}$")]
+    name: str
+    user: str | None = None  # the same human as user tokens name them (`sub`) and relations do (`user:<sub>`)
+    roles: tuple[Grant, ...]
+    state: State = "active"
+
+
+class UserIssuer(Wire):
+    """An OpenID provider whose access tokens name people.  Key: SHA-256 of `iss`."""
+
+    kind: Literal[Kind.ISSUER] = Kind.ISSUER
+    iss: str
+    jwks: dict[str, Any]
+    aud: str  # this fabric, as the issuer names it
+
+
+Entity = Annotated[str, StringConstraints(pattern=r"^(user|team|toolgroup|tool|agent|namespace):[^\s]{1,512}$")]
+
+
+class Relation(Wire):
+    """One edge of the relationship graph.  Key: SHA-256 of subject, relation and object."""
+
+    kind: Literal[Kind.RELATION] = Kind.RELATION
+    subject: Entity
+    relation: Literal["member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve"]
+    object: Entity
+    actions: Patterns = ("*",)  # with `operates`, `delegates_to` and `may_delegate_to`: which
+    purposes: Patterns = ("*",)  # with `delegates_to`, which is a person's consent: for what
+    expires_at: Seconds | None = None

@@ -1,0 +1,56 @@
+"""What RECORD holds: one CloudEvent per thing that happened, on `weft.record.<worker>.<what>.<who>`.
+
+No subject holds a txn, jti or request id; no event holds a token.  Types are `org.weft.record.<what>.v1`.
+One module per family; everybody imports from here.
+"""
+
+from __future__ import annotations
+
+from schemas.base import Wire
+from schemas.record.calls import DENIED, ISSUED, LIMITED, OBTAINED, RELEASED, USED, Denied, Issued, Limited, Obtained, Released, Used
+from schemas.record.changes import APPLIED, APPROVED, CUSTODY, DOCUMENT, Applied, Approved, Custody, MetadataDocument
+from schemas.record.connections import ADMITTED, CUT, NOT_ADMITTED, Admitted, Cut, NotAdmitted
+from schemas.record.exchanges import EXCHANGED, NOT_EXCHANGED, Exchanged, NotExchanged
+from schemas.record.health import CANARY, Canary
+from schemas.record.revocations import (
+    CANARY_ISSUED,
+    COMPLETED,
+    DRILLED,
+    REVOKED,
+    UNCONTAINED,
+    CanaryIssued,
+    Completed,
+    Drilled,
+    PointOutcome,
+    Revoked,
+    Uncontained,
+)
+from schemas.record.signals import RECEIPTED, RESPONDED, SIGNALLED, TRANSMITTED, Receipted, Responded, Signalled, Transmitted
+
+BY_TYPE: dict[str, type[Wire]] = {
+    ISSUED: Issued,
+    DENIED: Denied,
+    LIMITED: Limited,
+    USED: Used,
+    ADMITTED: Admitted,
+    NOT_ADMITTED: NotAdmitted,
+    CUT: Cut,
+    APPLIED: Applied,
+    SIGNALLED: Signalled,
+    RESPONDED: Responded,
+    TRANSMITTED: Transmitted,
+    RECEIPTED: Receipted,
+    APPROVED: Approved,
+    REVOKED: Revoked,
+    COMPLETED: Completed,
+    UNCONTAINED: Uncontained,
+    EXCHANGED: Exchanged,
+    NOT_EXCHANGED: NotExchanged,
+    DOCUMENT: MetadataDocument,
+    CUSTODY: Custody,
+    RELEASED: Released,
+    CANARY_ISSUED: CanaryIssued,
+    DRILLED: Drilled,
+    OBTAINED: Obtained,
+    CANARY: Canary,
+}
