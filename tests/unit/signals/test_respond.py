@@ -8,7 +8,7 @@ import pytest
 
 from schemas.facts import ResponsePolicy, Transmitter, TransmitterCeiling
 from schemas.responses import ResponseRule
-from schemas.signals import CAEP, RISC, SecurityEventToken
+from schemas.signals import CAEP, DETECTIONS, POINTS, RISC, SecurityEventToken
 from workers.signals.policy.assess import assess, subject_of
 from workers.signals.policy.pace import Pace
 from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
@@ -45,7 +45,7 @@ def transmitter(**changes: Any) -> Transmitter:
     ceiling = TransmitterCeiling(
         namespaces=changes.pop("namespaces", ("spiffe://88mph.com/agents",)), strongest=changes.pop("strongest", "quarantine")
     )
-    return Transmitter(iss=ISS, aud="a", jwks={}, ceiling=ceiling, **{"trust": {"*": "high"}, **changes})
+    return Transmitter(aud="a", jwks={}, ceiling=ceiling, **{"iss": ISS, "trust": {"*": "high"}, **changes})
 
 
 def verified(event: str, payload: dict[str, Any], sub_id: dict[str, Any], sender: Transmitter, iat: int = NOW) -> VerifiedSET:
@@ -206,6 +206,22 @@ def test_a_contrary_signal_takes_back_about_whom_it_speaks() -> None:
     assert isinstance(about_agent, TakeBack)
     assert about_agent.targets == (Target("agent", AGENT),)
     assert isinstance(answer(LOW, instance(workload="spiffe://88mph.com/tools/x")), Recorded)
+
+
+@pytest.mark.parametrize("iss", [POINTS, DETECTIONS])
+def test_a_small_suspicion_of_the_fabrics_own_is_no_all_clear(iss: str) -> None:
+    """INVARIANT: what guards and detections say takes nothing back, however low its level.
+
+    Broken by reading LOW as the word of a transmitter that thought better of it: a tool that says of a caller what is worth `low` would
+    lift what every other guard caused, and an agent its own quarantine by setting off the cheapest of the detections.
+    """
+    held = transmitter(iss=iss)
+    claims = {"iss": iss, "iat": NOW, "jti": "j1", "aud": ["a"], "sub_id": instance(), "events": {RISK: LOW}}
+    signal = assess(VerifiedSET(SecurityEventToken.model_validate(claims, strict=False), held), stored_at=NOW)
+    (said,) = respond(signal, World((DEFAULT,), lambda _: held, Seen(), "88mph.com"))
+    assert isinstance(said, Recorded)
+    assert said.chosen is not None
+    assert said.chosen.rule.name == "low"
 
 
 def rule(name: str, confidence: str, response: str, **more: Any) -> ResponseRule:

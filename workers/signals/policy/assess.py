@@ -2,6 +2,9 @@
 
 Confidence = the level in the event, or what the transmitter is trusted for that event, whichever is lower.  A member `confidence` in
 the event can only lower it.  An event we do not know is worth `low`, so that it is recorded and a policy can name it.
+
+The fabric's own guards and detections say what they noticed, and never that all is well: many speak under one `iss`, and whoever is watched
+can have the smallest of it said.  So a level of LOW is another's all-clear, and theirs a small suspicion.
 """
 
 from __future__ import annotations
@@ -13,11 +16,13 @@ from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.events import CAEPEvent, Event, caep, risc
+from schemas.signals import DETECTIONS, POINTS
 from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, EmailSubject, IssSubSubject, OpaqueSubject, UriSubject
 from workers.signals.verify import VerifiedSET
 
 Confidence = Literal["low", "medium", "high"]
 CONFIDENCES: tuple[Confidence, ...] = ("low", "medium", "high")
+OWN = (POINTS, DETECTIONS)  # who has seen the token, or the record of it
 
 _RISK: dict[str, Confidence] = {"LOW": "low", "MEDIUM": "medium", "HIGH": "high"}
 
@@ -59,7 +64,7 @@ def assess(verified: VerifiedSET, *, stored_at: float) -> Signal:
         event=verified.event,
         subject=subject_of(claims.sub_id),
         confidence=_confidence(verified.event, happened, verified.transmitter.trust),
-        contrary=_contrary(happened),
+        contrary=claims.iss not in OWN and _contrary(happened),
         event_time=min(_event_time(happened, claims.iat), claims.iat, int(stored_at)),
         iat=claims.iat,
         at=int(stored_at),

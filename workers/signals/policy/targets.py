@@ -15,10 +15,8 @@ from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.facts import TransmitterCeiling
 from schemas.responses import ANSWERS, Answer, ResponseRule, RuleScope, SubjectKind
-from schemas.signals import DETECTIONS, POINTS
-from workers.signals.policy.assess import Subject
+from workers.signals.policy.assess import OWN, Subject
 
-OWN = (POINTS, DETECTIONS)  # who has seen the token, or the record of it
 KEY_DERIVED = "k"  # how the id of an instance begins that no issuer attested
 POSTURED = ("instance", "agent", "namespace", "user", "transaction")  # scopes that have a posture
 _INSTANCE = re.compile(r"[ik][a-z2-7]{26}", re.ASCII)
