@@ -33,7 +33,7 @@ class CanaryWanted(Wire):
 class CanaryMinted(Wire):
     """The answer; on RECORD before it leaves."""
 
-    token: Compact
+    token: Compact = Field(repr=False)
 
 
 class Shown(Wire):
@@ -41,7 +41,7 @@ class Shown(Wire):
 
     drill: Opaque
     tool: Name
-    token: Compact
+    token: Compact = Field(repr=False)
 
 
 class Verdict(Wire):

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from schemas.base import Compact, Digest, Opaque, Seconds, Sequence, TargetDigest, Wire
 
 ENTRY = "org.weft.revocation.entry.v1"
@@ -84,4 +86,4 @@ class Ordered(Wire):
 class Complete(Wire):
     """`data` of `COMPLETE`, by an agent: its own token and all descendants end."""
 
-    token: Compact
+    token: Compact = Field(repr=False)

@@ -45,5 +45,5 @@ class ListAsked(Wire):
 class ListAnswered(Wire):
     """`data` of `LIST_ANSWERED`: the Status List Token, signed just now or still current."""
 
-    token: str
+    token: str = Field(repr=False)
     max_age_s: int  # how long a cache may go on serving it

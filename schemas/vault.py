@@ -61,7 +61,7 @@ class VaultCommand(Wire):
     type: CredentialType = "api_key"
     hosts: Annotated[tuple[Host, ...], Field(max_length=16)] = ()
     box_key: BoxKey | None = None  # the one it was sealed to
-    boxed: B64u | None = None
+    boxed: B64u | None = Field(default=None, repr=False)
     version: Annotated[int, Field(ge=1)] | None = None
     kept: Kept | None = None
     reason: FreeText | None = None
@@ -78,4 +78,4 @@ class Release(Wire):
 class Released(Wire):
     """The value in a sealed box to that key."""
 
-    boxed: B64u
+    boxed: B64u = Field(repr=False)

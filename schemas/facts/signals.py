@@ -61,7 +61,7 @@ class PushDelivery(Wire):
 
     method: Literal["urn:ietf:rfc:8935"] = PUSH
     endpoint_url: Annotated[str, StringConstraints(pattern=r"^https?://[^\s]+$", max_length=2048)]
-    authorization: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=8192)] | None = None
+    authorization: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=8192)] | None = Field(default=None, repr=False)
 
 
 class PollDelivery(Wire):

@@ -33,7 +33,14 @@ class Answered(NamedTuple):
     needs: str | None = None
 
 
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
+class _Quiet(msgspec.Struct):
+    """Shows nothing of itself: its members are messages, and hold tokens."""
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+
+class _Request(_Quiet, forbid_unknown_fields=True):
     request: msgspec.Raw
     caller: str
     received_at: int
@@ -43,27 +50,27 @@ class _Request(msgspec.Struct, forbid_unknown_fields=True):
     traceparent: str | None = None
 
 
-class _Requests(msgspec.Struct, forbid_unknown_fields=True):
+class _Requests(_Quiet, forbid_unknown_fields=True):
     requests: Annotated[list[_Request], msgspec.Meta(min_length=1, max_length=MAX_TOGETHER)]
 
 
-class _Asked(msgspec.Struct):
+class _Asked(_Quiet):
     specversion: Literal["1.0"]
     type: Literal["org.weft.mint.requested.v2"]
     data: _Requests
 
 
-class _Answer(msgspec.Struct, forbid_unknown_fields=True):
+class _Answer(_Quiet, forbid_unknown_fields=True):
     granted: msgspec.Raw = msgspec.Raw()
     refused: DenyReason | None = None
     needs: str | None = None
 
 
-class _Answers(msgspec.Struct, forbid_unknown_fields=True):
+class _Answers(_Quiet, forbid_unknown_fields=True):
     answers: Annotated[list[_Answer], msgspec.Meta(min_length=1, max_length=MAX_TOGETHER)]
 
 
-class _Minted(msgspec.Struct):
+class _Minted(_Quiet):
     specversion: Literal["1.0"]
     type: Literal["org.weft.mint.answered.v2"]
     data: _Answers

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import randbelow
 from typing import Protocol
 
@@ -93,7 +93,7 @@ class NATSAllocations:
 class Signed:
     """A list token as served."""
 
-    token: str
+    token: str = field(repr=False)
     at: float
 
 

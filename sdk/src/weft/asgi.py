@@ -14,7 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import quote
 
 from weft.dpop import ALGORITHMS
@@ -117,12 +118,13 @@ class GuardMiddleware:
         return Asked(served[0], served[1], scope["method"], path, body, proof=shown.proof, svid=shown.svid)
 
 
-class _Shown(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Shown:
     """What a request carries.  Which of it counts, the tool's record says; the guard holds it to that."""
 
-    token: str | None
-    svid: str | None
-    proof: str | None
+    token: str | None = field(repr=False)
+    svid: str | None = field(repr=False)
+    proof: str | None = field(repr=False)
 
 
 def _shown(headers: Iterable[Header]) -> _Shown:

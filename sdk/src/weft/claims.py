@@ -7,7 +7,7 @@ free in form: `rctx`, `agentic_ctx` and the members of `authorization_details`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
 
@@ -110,7 +110,7 @@ class VerifiedToken:
     jkt: str  # `cnf.jkt`; empty where an access token is nobody's in particular
     rev: int
     facts: int
-    raw: str
+    raw: str = field(repr=False)
     digest: str
     kid: str
     typ: str = TOKEN_TYP

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from weft import reading as read
@@ -35,7 +35,7 @@ class Armed:
 
     drill: str
     tool: str
-    token: str
+    token: str = field(repr=False)
     said: tuple[bool, GuardReason | None] | None = None
 
 

@@ -6,7 +6,7 @@ The numbers are those of `weft.guard`.  Pure: what is asked, what is known and `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from weft.claims import VerifiedToken
 from weft.digest import call_digest, call_parts
@@ -29,8 +29,8 @@ class Asked:
     path: str
     body: bytes
     proven_jkt: str | None = None  # thumbprint of the key whose possession the caller proved, where something else has verified it
-    proof: str | None = None  # the `DPoP` header
-    svid: str | None = None  # the caller's JWT-SVID, where the tool takes one
+    proof: str | None = field(default=None, repr=False)  # the `DPoP` header
+    svid: str | None = field(default=None, repr=False)  # the caller's JWT-SVID, where the tool takes one
 
 
 def check_call(token: VerifiedToken, asked: Asked, tool: Tool, now: float) -> str | None:
