@@ -60,6 +60,7 @@ class AuthorizationServer(Wire):
     certificate: Name | None = None  # of tls_client_auth
     grants: tuple[ObtainBy, ...]
     resources: tuple[Resource, ...]  # RFC 8707: what may be asked for
+    also_at: dict[Resource, tuple[ServerURL, ...]] = {}  # origins besides the resource's own where its tokens may be shown
     scopes: Patterns = ()  # the most that may be asked for
     subject: Literal["pairwise", "same"] = "pairwise"  # what it is told of persons and agents: names of its own, or ours
     revocable: bool = False  # its resource servers heed a revocation: otherwise none of its tokens reaches an agent

@@ -62,7 +62,7 @@ class Here:
 
     def tool(self, by: str = "token_exchange", **changes: Any) -> Tool:
         record = {
-            "name": "crm", "owner": "o", "workload": "spiffe://88mph.com/tools/crm", "endpoint": "http://127.0.0.1:1", "resource": CRM,
+            "name": "crm", "owner": "o", "workload": "spiffe://88mph.com/tools/crm", "endpoint": f"{CRM}/api", "resource": CRM,
             "actions": ["read"], "purposes": ["web.search.execute"], "bind": [], "token_form": "external",
             "obtain": {"server": "other", "by": by, "scopes": ["crm.read"]},
         }  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from schemas.commands import Change
 from schemas.facts import AuthorizationServer, Kind, Tool
 from workers.common.decision.patterns import matches
+from workers.common.shown import may_be_shown, origin
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 
@@ -24,9 +26,30 @@ def authorization_server(change: Change, body: AuthorizationServer, prospect: Pr
     if body.revocable and body.token_endpoint is not None and body.revocation_endpoint is None:
         yield invalid(change, "revocable needs a revocation_endpoint (RFC 7009)")
     yield from check_patterns(change, "scopes", body.scopes)
+    yield from _other_origins(change, body)
     for tool in prospect.tools():
         if tool.obtain is not None and tool.obtain.server == body.name:
             yield from (invalid(change, f"{tool.name}: {fault}") for fault in _faults(tool, body))
+
+
+def _other_origins(change: Change, body: AuthorizationServer) -> Problems:
+    """Each is of a resource that is asked for, an origin and nothing more, and no token crosses a network in clear."""
+    for resource, origins in body.also_at.items():
+        if resource not in body.resources:
+            yield invalid(change, f"also_at names {resource}, which resources does not")
+        for url in origins:
+            parts = urlsplit(url)
+            if origin(url) is None or parts.path.strip("/") or parts.query or parts.fragment:
+                yield invalid(change, f"also_at: {url} is no origin (https://host or https://host:port)")
+            elif parts.scheme != "https" and not _loopback(parts.hostname or ""):
+                yield invalid(change, f"also_at: {url} is not https")
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def obtained(change: Change, body: Tool, prospect: Prospect) -> Problems:
@@ -46,13 +69,11 @@ def obtained(change: Change, body: Tool, prospect: Prospect) -> Problems:
 
 
 def _shown_by_the_egress(change: Change, body: Tool) -> Problems:
-    """One credential, for the host that it is meant for."""
+    """One credential; `_faults` and the vault say for which host."""
     if body.egress is None:
         return
     if (body.egress.credential is None) == (body.obtain is None):
         yield invalid(change, "the egress shows one thing: egress.credential, or a token by obtain")
-    if body.obtain is not None and urlsplit(body.egress.upstream).netloc != urlsplit(body.resource).netloc:
-        yield invalid(change, "the upstream is not the resource that the token is for")
 
 
 def servers_relied_upon(prospect: Prospect) -> Problems:
@@ -71,6 +92,12 @@ def _faults(tool: Tool, server: AuthorizationServer) -> list[str]:
     faults = [] if wanted.by in server.grants else [f"{server.name} is not asked by {wanted.by}"]
     faults += [] if tool.resource in server.resources else [f"{server.name} issues nothing for {tool.resource}"]
     faults += [f"{server.name} is not asked for the scope {scope}" for scope in wanted.scopes if not matches(server.scopes, scope)]
+    where, url = ("endpoint", tool.endpoint) if tool.egress is None else ("egress.upstream", tool.egress.upstream)
+    if tool.state == "active" and not may_be_shown(server, tool.resource, url):
+        faults.append(
+            f"{where} is at another origin than the resource {tool.resource}: its token would be shown to somebody else "
+            f"(the owner of {server.name} may list that origin in also_at)"
+        )
     if tool.token_form == "external" and not server.revocable:
         faults.append(f"tokens of {server.name} cannot be revoked, so none may reach an agent")
     return faults

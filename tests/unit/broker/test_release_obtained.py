@@ -88,7 +88,7 @@ async def test_it_is_released_to_the_egress_for_a_live_call_of_this_tool_alone(w
         token = (await town.hot.mint.grant(await town.hot.allowed(town.hot.agent()))).token or ""
     with pytest.raises(Refused) as refused:
         await town.release(token, who)
-    expected = {"caller": DenyReason.CALLER_UNKNOWN, "revoked": DenyReason.REVOKED}
+    expected = {"caller": DenyReason.CALLER_UNKNOWN, "revoked": DenyReason.REVOKED, "upstream": DenyReason.AUTHSERVER_REFUSED}
     assert refused.value.reason is expected.get(wrong, DenyReason.NOT_AUTHORIZED)
     assert town.theirs.sent == []
 

@@ -47,7 +47,8 @@ def problems(before: list[dict[str, Any]], changes: list[Change], fabric: Fabric
 
 @pytest.mark.parametrize("case", TABLE["cases"], ids=lambda case: case["name"])
 def test_rule(case: dict[str, Any]) -> None:
-    held = [FACTS[name] for name in (*TABLE["base"], *case.get("before", ())) if name not in case.get("without", ())]
+    before = [name for name in (*TABLE["base"], *case.get("before", ())) if name not in case.get("without", ())]
+    held = [merged(FACTS[name], case.get("was", {}).get(name, {})) for name in before]
     changes = [put(body(merged(FACTS[name], case.get("change", {}).get(name, {})))) for name in case.get("put", ())]
     changes += [delete(body(FACTS[name])) for name in case.get("delete", ())]
     text = problems(held, changes)

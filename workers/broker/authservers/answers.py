@@ -27,11 +27,16 @@ _ERRORS = frozenset(
         "invalid_target", "access_denied", "server_error", "temporarily_unavailable", "invalid_dpop_proof", "use_dpop_nonce",
     )
 )  # fmt: skip
+UNLISTED = ("spiffe_jwt",)  # a draft's: Keycloak takes it and names it nowhere; who does not says `invalid_client`
 _ACCESS_TYPES = frozenset(f"urn:ietf:params:oauth:token-type:{name}" for name in ("access_token", "jwt"))
 
 
 class AnswerRefused(Exception):
-    """The server refused, or said what cannot be believed."""
+    """The server refused, or said what cannot be believed.  `issued`: a token that it issued all the same, to be taken back."""
+
+    def __init__(self, text: str, issued: str | None = None) -> None:
+        super().__init__(text)
+        self.issued = issued
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +65,20 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
 
 
 def read_metadata(server: AuthorizationServer, answer: Answer) -> Endpoints:
-    """RFC 8414 section 3.3: of this very issuer, or of none.  Raises AnswerRefused."""
+    """RFC 8414 section 3.3: of this very issuer, or of none; for a client certificate the endpoints that ask for one (RFC 8705 section 5).
+
+    Raises AnswerRefused.
+    """
     document = _object(answer, "the metadata")
     if document.get("issuer") != server.issuer:
         raise AnswerRefused("the metadata is another issuer's")
     methods = document.get("token_endpoint_auth_methods_supported", [server.auth])
-    if not isinstance(methods, list) or server.auth not in methods:
+    if server.auth not in UNLISTED and (not isinstance(methods, list) or server.auth not in methods):
         raise AnswerRefused(f"the server does not take {server.auth}")
-    token, revocation = document.get("token_endpoint"), document.get("revocation_endpoint")
+    aliases = document.get("mtls_endpoint_aliases", {}) if server.auth == "tls_client_auth" else {}
+    if not isinstance(aliases, dict):
+        raise AnswerRefused("mtls_endpoint_aliases is no object")
+    token, revocation = (aliases.get(name, document.get(name)) for name in ("token_endpoint", "revocation_endpoint"))
     if not isinstance(token, str) or not isinstance(revocation, str | None):
         raise AnswerRefused("the metadata names no token endpoint")
     if urlsplit(server.issuer).scheme == "https" and not all(url.startswith("https://") for url in (token, revocation) if url is not None):
@@ -83,27 +94,36 @@ def read_token(answer: Answer, *, asked: Collection[str], resource: str, exchang
     token, life_s = said.get("access_token"), said.get("expires_in")
     if not isinstance(token, str) or len(token) > MAX_TOKEN_CHARS or not _TOKEN.fullmatch(token):
         raise AnswerRefused("the answer holds no access token")
-    if str(said.get("token_type", "")).lower() != "bearer":
-        raise AnswerRefused("the token is of a type that the tool is not shown")
-    if exchanged and said.get("issued_token_type") not in _ACCESS_TYPES:
-        raise AnswerRefused("what was issued is no access token")
     scope = tuple(str(said.get("scope", " ".join(asked))).split())
-    if not set(scope) <= set(asked):
-        raise AnswerRefused("the token is for more than was asked for")
-    _check_audience(token, resource)
+    fault = _fault(said, scope, asked, exchanged=exchanged) or _audience_fault(token, resource)
+    if fault is not None:
+        raise AnswerRefused(fault, token)
     return Obtained(token, min(life_s, LONGEST_S) if type(life_s) is int and life_s > 0 else None, scope)
 
 
-def _check_audience(token: str, resource: str) -> None:
-    """Where one can read it: a token for somebody else would be shown to this tool.  Its signature is the tool's to verify."""
+def _fault(said: dict[str, Any], scope: tuple[str, ...], asked: Collection[str], *, exchanged: bool) -> str | None:
+    if str(said.get("token_type", "")).lower() != "bearer":
+        return "the token is of a type that the tool is not shown"
+    if exchanged and said.get("issued_token_type") not in _ACCESS_TYPES:
+        return "what was issued is no access token"
+    return None if set(scope) <= set(asked) else "the token is for more than was asked for"
+
+
+def _audience_fault(token: str, resource: str) -> str | None:
+    """Where one can read it: a token for somebody else would be shown to this tool, and one for nobody in particular (RFC 9068 section 2.2
+    wants `aud`) could be shown by this tool to others.  Its signature is the tool's to verify.
+    """
     parts = token.split(".")
     try:
-        claims = parse_object(unb64u(parts[1]), "the token") if len(parts) == 3 else {}
+        claims = parse_object(unb64u(parts[1]), "the token") if len(parts) == 3 else None
     except (Malformed, ValueError):
-        return  # opaque
-    audience = claims.get("aud", resource)
-    if resource not in (audience if isinstance(audience, list) else [audience]):
-        raise AnswerRefused("the token is for another audience")
+        claims = None
+    if claims is None:
+        return None  # opaque
+    audience = claims.get("aud")
+    if audience is None:
+        return "the token does not say for whom it is"
+    return None if resource in (audience if isinstance(audience, list) else [audience]) else "the token is for another audience"
 
 
 def _object(answer: Answer, what: str) -> dict[str, Any]:

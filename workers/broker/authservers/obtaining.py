@@ -34,6 +34,7 @@ from workers.common.clock import Clock
 from workers.common.decision.patterns import matches
 from workers.common.recorder import RecordUnavailable
 from workers.common.requests import RequestRefused
+from workers.common.shown import may_be_shown
 
 SOURCE = "/weft/broker"
 AGAIN_S = (0.2, 5.0)  # between two tries to take a token back: the first, and the longest
@@ -93,7 +94,7 @@ class Elsewhere:
         if kept is not None:
             return kept
         seq = await self._say("asked", whose, call)  # 4
-        obtained = await self._ask(server, wanted, whose, call, seq)  # 5
+        obtained = await self._ask(server, tool, whose, call, seq)  # 5
         held = self._held(whose, server, tool, call, obtained)
         if to_agent and (obtained.life_s is None or obtained.life_s > tool.max_ttl_s):  # 6
             await self._refuse(held, call, DenyReason.TOKEN_UNCONTAINED, "outlives the tool's limit, or does not say when it ends")
@@ -119,6 +120,8 @@ class Elsewhere:
         scopes = all(matches(server.scopes, scope) for scope in wanted.scopes)
         if wanted.by not in server.grants or tool.resource not in server.resources or not scopes:
             raise RequestRefused(DenyReason.AUTHSERVER_REFUSED, "beyond what the server's fact allows")
+        if not may_be_shown(server, tool.resource, tool.endpoint if tool.egress is None else tool.egress.upstream):
+            raise RequestRefused(DenyReason.AUTHSERVER_REFUSED, "the tool stands at another origin than the resource that the token is for")
         return tool, wanted, server
 
     async def _can_be_taken_back(self, server: AuthorizationServer) -> None:
@@ -131,11 +134,15 @@ class Elsewhere:
         if revocation is None:
             raise RequestRefused(DenyReason.TOKEN_UNCONTAINED, "its tokens cannot be revoked there")
 
-    async def _ask(self, server: AuthorizationServer, wanted: Obtain, whose: Whose, call: VerifiedToken, seq: int) -> Obtained:
+    async def _ask(self, server: AuthorizationServer, tool: Tool, whose: Whose, call: VerifiedToken, seq: int) -> Obtained:
         parties = Parties(sub=call.sub, agent=call.act.sub, txn=call.txn)
+        wanted = Obtain(server=whose.server, by=whose.by, scopes=whose.scopes)
         try:
             return await self._asker.token(server, wanted, parties, resource=whose.resource, exp=call.exp, seq=seq)
         except (AnswerRefused, NoWay) as refused:
+            if isinstance(refused, AnswerRefused) and refused.issued is not None:
+                issued = Obtained(refused.issued, None, ())
+                self._spawn(self._take_back(self._held(whose, server, tool, call, issued), call), name="take back")
             await self._say("refused", whose, call, detail=str(refused))
             raise RequestRefused(DenyReason.AUTHSERVER_REFUSED, str(refused)) from None
         except Unreachable as unreachable:
