@@ -19,6 +19,8 @@ SET_TYP = "secevent+jwt"
 POINTS = "weft:points"  # `iss` of what the fabric's own guards say
 DETECTIONS = "weft:detections"  # `iss` of what its detections find
 
+EventURI = Annotated[str, Field(min_length=1, max_length=512)]
+
 
 class SecurityEventToken(Lenient):
     """The claims.  `exp` and `sub` must be absent (SSF 1.0 section 4.1.7, RFC 8417 section 2.2)."""
@@ -29,6 +31,6 @@ class SecurityEventToken(Lenient):
     aud: str | tuple[str, ...]
     txn: str | None = None
     sub_id: SubjectID
-    events: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=1)]
+    events: Annotated[dict[EventURI, dict[str, Any]], Field(min_length=1, max_length=1)]
     exp: None = None
     sub: None = None

@@ -133,7 +133,7 @@ def _stream(name: str, replicas: int, *subjects: str, **more: Any) -> StreamConf
 def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
     """What the durables must be, by stream and name.  A handler that fails is tried again for ever: nothing is dropped silently."""
     return {
-        ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=256),
+        ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=4096),
         ("RECORD", "receipts"): _told("receipts", s.RECORD.at("revocation", "completed")),
         ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
         ("RECORD", "return-receipts"): _told("return-receipts", s.RECORD.at("signals")),

@@ -20,4 +20,8 @@ def read_event(uri: str, payload: Mapping[str, Any]) -> Event:
 
     Raises ValueError (pydantic's, whose text quotes nothing) where a member the type requires is missing or one is not what it must be.
     """
-    return BY_URI.get(uri, UnknownEvent).model_validate_json(orjson.dumps(payload))
+    try:
+        raw = orjson.dumps(payload)
+    except orjson.JSONEncodeError:
+        raise ValueError("a member that no other reader of JSON would take, such as an integer beyond 64 bits") from None
+    return BY_URI.get(uri, UnknownEvent).model_validate_json(raw)

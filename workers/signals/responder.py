@@ -7,7 +7,8 @@
 4. Each response is on RECORD with its receipt, and only then is the message acknowledged.
 
 A fault leaves the message to be delivered again, later each time, for ever: nothing is dropped.  A message that is no signal at all is
-recorded and ended.
+recorded and ended.  What waits for something of its sender's (its keys, a SET that we fail at) takes places that all senders share: of one
+sender `MOST_HELD` may, and what comes on top is recorded as refused.
 """
 
 from __future__ import annotations
@@ -39,9 +40,10 @@ from workers.signals.receiver.transmitters import KeysUnavailable, Transmitters
 from workers.signals.recent import Behind, Recent
 from workers.signals.recording import Recording
 from workers.signals.telling import Telling, wants_receipts
-from workers.signals.verify import SETRefused
+from workers.signals.verify import SETRefused, VerifiedSET
 
 ACK_S = 2.0
+MOST_HELD = 256  # of one sender; the consumer hands out 4096 that are not acknowledged (streams.topology)
 RETRIES_S = (0.2, 1.0, 2.0, 5.0, 15.0, 60.0)
 logger = structlog.get_logger()
 
@@ -52,6 +54,28 @@ class InstanceRecord(Protocol):
     async def belongs(self, instance: str, workload: str) -> bool:
         """Raises Unanswered."""
         ...
+
+
+class Held:
+    """Which messages wait for something of their sender's."""
+
+    def __init__(self, most: int) -> None:
+        """`most`: of one sender."""
+        self._most = most
+        self._of: dict[str, set[int]] = {}
+
+    def may_wait(self, iss: str, seq: int) -> bool:
+        """Whether there is room for it, or it waits already."""
+        own = self._of.setdefault(iss, set())
+        if seq not in own and len(own) >= self._most:
+            return False
+        own.add(seq)
+        return True
+
+    def settled(self, seq: int) -> None:
+        """It waits no longer."""
+        for own in self._of.values():
+            own.discard(seq)
 
 
 class Responder:
@@ -82,29 +106,55 @@ class Responder:
         self._recording = recording
         self._trust_domain = trust_domain
         self._pace = Pace()
+        self._held = Held(MOST_HELD)
 
     async def on_message(self, msg: Msg) -> None:
         """Never raises but to be cancelled."""
+        iss: str | None = None
         try:
-            await self._on_message(msg)
+            verified = await self._verified(msg)  # 1
+            if verified is not None:
+                iss = verified.claims.iss
+                await self._respond(verified, *_place(msg))
             await msg.ack_sync(timeout=ACK_S)
         except NATSError:
             return  # delivered again, and answered as before
         except (Unchanged, Unanswered, RecordUnavailable, Behind) as error:
             await _later(msg, type(error).__name__)
+        except KeysUnavailable as error:  # whoever stored it could verify it: it waits for its sender's keys
+            await self._held_back(msg, error.iss, DenyReason.TRANSMITTER_UNAVAILABLE, error.detail)
         except Exception as error:  # noqa: BLE001 - a bug is no reason to lose a signal
-            await _later(msg, type(error).__name__)
+            await self._held_back(msg, iss, DenyReason.INTERNAL, type(error).__name__)
+        else:
+            self._held.settled(_place(msg)[0])
 
-    async def _on_message(self, msg: Msg) -> None:
-        seq, stored_at = msg.metadata.sequence.stream, msg.metadata.timestamp.timestamp()
+    async def _verified(self, msg: Msg) -> VerifiedSET | None:
+        """None: it is none, and recorded as that.  Raises KeysUnavailable."""
+        seq, stored_at = _place(msg)
         try:
-            verified = await self._transmitters.verify(parse(SetDelivery, msg.data).data.set, stored_at)  # 1
+            return await self._transmitters.verify(parse(SetDelivery, msg.data).data.set, stored_at)
         except KeysUnavailable:
-            raise  # whoever stored it could verify it: it waits for its sender's keys
+            raise
         except (Malformed, SETRefused) as error:
             reason = DenyReason.SET_INVALID if isinstance(error, SETRefused) else DenyReason.MALFORMED
             await self._recording.signalled(Signalled(by="stored", seq=seq, refused=reason, detail=str(error)), f"stored\0{seq}")
+            return None
+
+    async def _held_back(self, msg: Msg, iss: str | None, reason: DenyReason, fault: str) -> None:
+        """Delivered again later; refused, on record, where too much of its sender's waits already."""
+        seq = _place(msg)[0]
+        if self._held.may_wait(iss or "", seq):
+            await _later(msg, fault)
             return
+        logger.error(log.SIGNAL_REFUSED, err=str(reason), detail=fault)
+        try:
+            said = Signalled(iss=iss, by="stored", seq=seq, refused=reason, detail=f"{MOST_HELD} of its sender's wait already: {fault}")
+            await self._recording.signalled(said, f"stored\0{seq}")
+            await msg.ack_sync(timeout=ACK_S)
+        except (NATSError, RecordUnavailable):
+            await _later(msg, fault)
+
+    async def _respond(self, verified: VerifiedSET, seq: int, stored_at: float) -> None:
         signal = assess(verified, stored_at=stored_at)
         seen = await self._recent.up_to(seq, stored_at)
         unreadable = bool(self._facts.unreadable(Kind.RESPONSE))
@@ -167,6 +217,11 @@ class Responder:
 def _once(signal: Signal, act: Act | None) -> str:
     """Which of the responses to this signal it is."""
     return f"{signal.id}\0{act.chosen.policy}\0{act.chosen.rule.name}" if act is not None else f"{signal.id}\0"
+
+
+def _place(msg: Msg) -> tuple[int, float]:
+    """Its sequence in SIGNALS, and when it was stored."""
+    return msg.metadata.sequence.stream, msg.metadata.timestamp.timestamp()
 
 
 def _reason(signal: Signal) -> str:

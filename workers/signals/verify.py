@@ -161,6 +161,8 @@ def _check_event(claims: SecurityEventToken, iss: str) -> None:
     except ValidationError as error:
         rules = sorted({str(e["loc"][0]) for e in error.errors(include_input=False) if e["loc"]})
         raise SETRefused("invalid_request", f"members of the event that do not fit: {', '.join(rules)[:200]}", iss) from None
+    except ValueError as error:
+        raise SETRefused("invalid_request", str(error), iss) from None
 
 
 def _check_iat(iat: int, now: float, max_age_s: int, iss: str) -> None:

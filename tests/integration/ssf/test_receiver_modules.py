@@ -32,6 +32,7 @@ from tests.support.workers import running
 from workers.common.rpc import Refused
 from workers.edge import app as edge
 from workers.signals import app as signals
+from workers.signals import responder
 from workers.signals.intake import Intake
 from workers.supervisor.waiting import free_port
 
@@ -450,6 +451,30 @@ async def test_a_stored_set_waits_for_its_senders_keys(fabric_server: FabricServ
         async with running(edge.build, settings):
             (responded,) = await eventually(recorded)
     assert (responded["iss"], responded["response"]) == (tx.iss, "record")
+
+
+async def test_what_waits_for_one_senders_keys_leaves_room_for_others(
+    fabric_server: FabricServer, tx: Emulated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """INVARIANT: a sender whose keys cannot be had keeps nobody else's signals from being answered, and what is given up is on record.
+
+    It would break if any number of its SETs could wait: the consumer hands out so many unacknowledged messages, and then none of anybody's.
+    """
+    monkeypatch.setattr(responder, "MOST_HELD", 2)
+    await fabric_server.put_facts(sender(tx))
+    nc = await fabric_server.worker("signals")
+    for jti in "abc":
+        body = event(SET_DELIVERED, SetDelivery(set=tx.a_set(jti=jti)), source="/test")
+        await Publisher(nc).publish("SIGNALS", SIGNAL.at(sha256(tx.iss), sha256(jti)), body, msg_id=f"test:{jti}")
+    audit = await fabric_server.worker("audit")
+
+    async def refused() -> list[dict[str, Any]]:
+        found = await stored(audit, "RECORD", "weft.record.signals.>")
+        return [e["data"] for e in found if e["type"] == SIGNALLED and e["data"].get("refused")]
+
+    async with running(signals.build, fabric_server.settings):
+        (given_up,) = await eventually(refused)
+    assert (given_up["iss"], given_up["refused"]) == (tx.iss, "transmitter_unavailable")
 
 
 async def _looked_at(app: Any) -> bool:

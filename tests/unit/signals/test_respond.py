@@ -9,16 +9,19 @@ import pytest
 from schemas.facts import ResponsePolicy, Transmitter, TransmitterCeiling
 from schemas.responses import ResponseRule
 from schemas.signals import CAEP, DETECTIONS, POINTS, RISC, SecurityEventToken
+from streams.facts_table import FactsTable
 from workers.signals.policy.assess import assess, subject_of
 from workers.signals.policy.pace import Pace
 from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
 from workers.signals.policy.targets import Target
 from workers.signals.policy.windows import Seen
+from workers.signals.telling import Telling
 from workers.signals.verify import VerifiedSET
 
 NOW = 1_800_000_000
 ISS = "https://risk.example"
 AGENT = "spiffe://88mph.com/agents/advisor"
+LONG = f"spiffe://88mph.com/agents/{'a' * 600}"  # longer than any that is registered
 INSTANCE, UNATTESTED = "i" + "a2" * 13, "k" + "a2" * 13
 RISK = f"{CAEP}risk-level-change"
 HIGH, MEDIUM, LOW = ({"principal": "WORKLOAD", "current_level": level} for level in ("HIGH", "MEDIUM", "LOW"))
@@ -222,6 +225,21 @@ def test_a_small_suspicion_of_the_fabrics_own_is_no_all_clear(iss: str) -> None:
     assert isinstance(said, Recorded)
     assert said.chosen is not None
     assert said.chosen.rule.name == "low"
+
+
+@pytest.mark.parametrize("sub_id", [uri(LONG), instance(workload=LONG)], ids=["agent", "instance"])
+def test_a_workload_that_no_record_holds_is_nobody(sub_id: dict[str, Any]) -> None:
+    """INVARIANT: whatever a sender says of whom, what comes of it can be put on record.
+
+    Broken by taking a SPIFFE ID of any length: the record of the response refuses it, each time the signal is delivered again, and a few
+    hundred such signals keep everybody else's from being answered.
+    """
+    held = transmitter()
+    signal = assess(verified(RISK, HIGH, sub_id, held), stored_at=NOW)
+    (said,) = respond(signal, World((DEFAULT,), lambda _: held, Seen(), "88mph.com"))
+    assert isinstance(said, Recorded)
+    told = Telling(FactsTable(), None, None, None).undone(signal, said, None)  # type: ignore[arg-type]  # it asks nobody
+    assert told.agent is None
 
 
 def rule(name: str, confidence: str, response: str, **more: Any) -> ResponseRule:

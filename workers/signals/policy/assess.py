@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from weft.digest import sha256
-from weft.spiffeid import InvalidSpiffeID, SpiffeID
+from weft.spiffeid import MAX_REGISTERED_BYTES, InvalidSpiffeID, SpiffeID
 
 from schemas.events import CAEPEvent, Event, caep, risc
 from schemas.signals import DETECTIONS, POINTS
@@ -117,8 +117,9 @@ def _opaque(member: object) -> str | None:
 
 
 def _workload(uri: str) -> str | None:
+    """One that could be registered here: nobody is named by a longer one, and no record would hold it."""
     try:
-        return str(SpiffeID.parse(uri))
+        return str(SpiffeID.parse(uri)) if len(uri.encode()) <= MAX_REGISTERED_BYTES else None
     except InvalidSpiffeID:
         return None
 
