@@ -117,7 +117,9 @@ class Transmitters:
 
     async def _keys(self, uri: str) -> tuple[dict[str, Any], ...] | None:
         try:
-            got = await self._fetches.fetch(Fetch(method="GET", url=uri, headers=(("Accept", "application/json"),), max_bytes=MAX_BYTES))
+            got = await self._fetches.fetch(
+                Fetch(use="transmitters", method="GET", url=uri, headers=(("Accept", "application/json"),), max_bytes=MAX_BYTES)
+            )
         except FetchUnavailable:
             return None
         if got.status != 200:
