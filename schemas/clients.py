@@ -27,7 +27,7 @@ AuthMethod = Literal[
     "self_signed_tls_client_auth",  # RFC 8705 section 2.2
 ]
 GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
-SubjectType = Literal["access_token", "id_token", "jwt", "self_signed", "unsigned_json", "txn_token"]  # after TOKEN_TYPE
+SubjectType = Literal["access_token", "id_token", "jwt", "self_signed", "unsigned_json", "txn_token", "saml1", "saml2"]  # after TOKEN_TYPE
 
 ClientID = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,512}$")]  # RFC 6749 appendix A.1 without the space
 

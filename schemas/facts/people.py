@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 
 from schemas.base import Seconds, SpiffeIDText, Wire
 from schemas.facts.kinds import Kind, Patterns, State
+from schemas.saml import SAMLCertificate
 
 Role = Literal["registrar", "approver", "revoker", "auditor", "transmitter", "custodian"]
 
@@ -31,12 +32,13 @@ class Person(Wire):
 
 
 class UserIssuer(Wire):
-    """An OpenID provider whose access tokens name people.  Key: SHA-256 of `iss`."""
+    """A provider whose tokens name people: OpenID (`jwks`), SAML (`saml_certificates`), or both.  Key: SHA-256 of `iss`."""
 
     kind: Literal[Kind.ISSUER] = Kind.ISSUER
-    iss: str
-    jwks: dict[str, Any]
-    aud: str  # this fabric, as the issuer names it
+    iss: str  # of SAML its entity ID
+    jwks: dict[str, Any] = {}
+    aud: str  # this fabric, as the issuer names it; of SAML the fabric's entity ID
+    saml_certificates: Annotated[tuple[SAMLCertificate, ...], Field(max_length=8)] = ()  # what its assertions are signed with
 
 
 Entity = Annotated[str, StringConstraints(pattern=r"^(user|team|toolgroup|tool|agent|namespace):[^\s]{1,512}$")]

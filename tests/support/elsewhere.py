@@ -33,15 +33,15 @@ CRM = "https://crm.88mph.com"
 SCOPES = "crm.read crm.write"
 
 
-def installed(folder: Path) -> Path:
-    """The server with all it needs, exactly as locked.  Skips without node, but where `CI` is set it fails: nothing would be shown."""
+def installed(folder: Path, source: Path = SOURCE) -> Path:
+    """A program of others with all it needs, exactly as locked.  Without node it skips, where `CI` is set it fails."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        needed = "node and npm are needed: this test runs against an authorization server that is not ours (docs/tokens.md)"
+        needed = "node and npm are needed: this test runs against a program that is not ours (docs/tokens.md)"
         if os.environ.get("CI"):
             pytest.fail(needed)  # what is not run there is run nowhere
         pytest.skip(needed)
-    for name in ("package.json", "package-lock.json", "server.mjs"):
-        shutil.copy(SOURCE / name, folder / name)
+    for file in ("package.json", "package-lock.json", *(script.name for script in source.glob("*.mjs"))):
+        shutil.copy(source / file, folder / file)
     command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_S, check=False)
     if done.returncode != 0:

@@ -47,7 +47,8 @@ FRONT = "spiffe://88mph.com/services/front"
 PROVIDER = "https://login.88mph.com"
 SEARCH = "https://web-search.88mph.com"
 ANY: dict[str, list[str]] = {
-    name: ["process.refund", "web.search.*"] for name in ("access_token", "id_token", "jwt", "self_signed", "unsigned_json", "txn_token")
+    name: ["process.refund", "web.search.*"]
+    for name in ("access_token", "id_token", "jwt", "self_signed", "unsigned_json", "txn_token", "saml1", "saml2")
 }
 
 

@@ -29,7 +29,7 @@ class Fabric:
     mode: Literal["development", "production"]
     egress_id: str = ""
     egress_url: str = ""
-    private_upstreams: tuple[str, ...] = ()  # networks
+    outbound_private: tuple[str, ...] = ()
 
 
 def invalid(change: Change, text: str, reason: DenyReason = DenyReason.INVALID_CHANGE) -> Problem:

@@ -6,10 +6,12 @@ stream that is kept for ever.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jwt
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -28,6 +30,7 @@ from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})  # RFC 7518 sections 6.2.2, 6.3.2 and 6.4.1
+_CURVES = frozenset(("secp256r1", "secp384r1", "secp521r1"))
 _KTY = {"EC": EllipticCurvePublicKey, "OKP": Ed25519PublicKey, "RSA": RSAPublicKey}
 
 
@@ -107,8 +110,30 @@ def key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
 
 
 def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problems:
-    """Keys that can verify."""
-    yield from key_set(change, body.jwks)
+    """Keys that can verify: of OpenID, of SAML, or both; one that had none would be nobody's word."""
+    if body.jwks or not body.saml_certificates:
+        yield from key_set(change, body.jwks)
+    for position, text in enumerate(body.saml_certificates):
+        if fault := certificate_fault(text):
+            yield invalid(change, f"saml_certificates[{position}] {fault}")
+    if len(set(body.saml_certificates)) != len(body.saml_certificates):
+        yield invalid(change, "saml_certificates names one twice")
+
+
+def certificate_fault(text: str) -> str | None:
+    """Why the certificate of a SAML provider is refused; none for one whose key we verify with.  Never repeats a part of it."""
+    try:
+        certificate = x509.load_der_x509_certificate(base64.b64decode(text, validate=True))
+        public, hash_ = certificate.public_key(), certificate.signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
+        return "is not a certificate (base64 of DER, as <ds:X509Certificate> of the provider's metadata)"
+    if hash_ is None or hash_.digest_size < 32:
+        return "is signed with less than SHA-256: ask the provider for a newer one"
+    if isinstance(public, RSAPublicKey):
+        return None if public.key_size >= MIN_RSA_BITS else f"has a key shorter than {MIN_RSA_BITS} bits"
+    if isinstance(public, EllipticCurvePublicKey) and public.curve.name in _CURVES:
+        return None
+    return "has a key that no signature algorithm taken here uses: RSA, or EC on P-256, P-384 or P-521"
 
 
 def transmitter(change: Change, body: Transmitter, _: Prospect, __: Fabric) -> Problems:

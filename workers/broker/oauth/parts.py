@@ -61,6 +61,7 @@ class Request:
     form: Form
     client: Authenticated
     bound: Bound | None = None
+    once: Once | None = None  # of a subject token that counts once
     input: ExchangeInput | None = None
     exchange: Exchanging | None = None
     call: DecisionInput | None = None

@@ -5,20 +5,21 @@
 | `access_token` | a provider of people, or Weft itself | this client (`client_id`, `may_act`), or a resource that the client serves |
 | `id_token` | a provider of people | this client, or this fabric |
 | `jwt` | a provider of people | this fabric |
+| `saml1`, `saml2` | a provider of people | this fabric, this client, or a resource that the client serves; good once |
 | `self_signed` | the client, with the key it authenticates with | this issuer alone |
 | `unsigned_json` | the client's authentication alone | |
 
 A provider names this client by its SPIFFE ID or its URL: an opaque client_id may be somebody else's there (a confused deputy's way in).
 
-Whatever names a workload names the client's own: nobody vouches for another's.  A Transaction Token is `replacements`' business.  SAML
-assertions are not taken.  All refusals are OAuthRefused (invalid_request, RFC 8693 section 2.2.2), and repeat nothing.
+Whatever names a workload names the client's own: nobody vouches for another's.  A Transaction Token is `replacements`' business.  All
+refusals are OAuthRefused (invalid_request, RFC 8693 section 2.2.2), and repeat nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from weft.digest import sha256
 from weft.errors import Malformed
@@ -31,7 +32,7 @@ from schemas.facts import UserIssuer
 from schemas.reasons import DenyReason
 from schemas.token import Requested
 from streams.facts_table import FactsTable
-from workers.broker.oauth.clients import Authenticated
+from workers.broker.oauth.clients import Authenticated, Once
 from workers.broker.oauth.refusals import OAuthRefused
 from workers.common.accesstoken import AccessTokenRefused, VerifiedAccessToken, verify_access_token
 from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
@@ -61,6 +62,7 @@ class Vouched:
 
     subject: Subject
     user: UserRights | None = None
+    once: Once | None = None  # what has to be claimed before anything is issued for it
 
 
 def read_subject(unverified_token: str, type_: SubjectType, client: Authenticated, reading: Reading) -> Vouched:
@@ -152,6 +154,17 @@ def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
     _check_holder(claims, issuer, client)
     scope = scope_of(claims["scope"]) if "scope" in claims else None
     return _person(token, "jwt", issuer, claims, scope=scope, client_id=client.client.client_id)
+
+
+def _saml(token: str, type_: Literal["saml1", "saml2"], client: Authenticated, reading: Reading) -> Vouched:
+    """An assertion is shown by browsers to whoever they log in at, so it counts once (SAML 2.0 profiles section 4.1.4.5)."""
+    from workers.broker.oauth.saml.assertion import Presenter, verify_assertion
+
+    names = _known_to_others(client) | {reading.issuer, *client.client.protects}
+    held = verify_assertion(token, type_, reading.facts, Presenter(frozenset(names), client.x5t), reading.now)
+    claims = {"sub": held.name, "exp": held.exp}
+    vouched = _person(token, type_, held.issuer, claims, scope=None, client_id=client.client.client_id)
+    return replace(vouched, once=Once(held.once, held.exp))
 
 
 def _by_provider(jws: ParsedJWS, reading: Reading) -> tuple[UserIssuer, dict[str, Any]]:
@@ -277,4 +290,6 @@ _READERS: dict[SubjectType, Callable[[str, Authenticated, Reading], Vouched]] = 
     "jwt": _jwt,
     "self_signed": _self_signed,
     "unsigned_json": _unsigned_json,
+    "saml1": lambda token, client, reading: _saml(token, "saml1", client, reading),
+    "saml2": lambda token, client, reading: _saml(token, "saml2", client, reading),
 }

@@ -2,8 +2,8 @@
 
 For an authenticated client: 1. its proof of possession, once (RFC 9449 section 5).  2. The request.  3. The subject token.  4. Views:
 never below the facts that a revocation here names.  5. The decision about the client and what it asks (`decide_exchange`).  6. Where a
-tool is named, the decision engine's own, as for any invocation (`decide`).  7. Claims and size.  8. The record, acknowledged.  9. The
-signature.
+tool is named, the decision engine's own, as for any invocation (`decide`).  7. Claims and size.  8. A subject
+token that counts once, claimed; the record, acknowledged.  9. The signature.
 
 A refusal is on record too, by the id that the answer carries.
 """
@@ -117,6 +117,7 @@ class TokenEndpoint:
 
     async def _exchange(self, request: Request, wanted: Exchange) -> Answered:
         continued, vouched = self._subject(request, wanted)  # 3
+        request.once = vouched.once if vouched is not None else None
         subject = continued.subject if continued is not None else vouched.subject if vouched is not None else None
         named = wanted.resource
         if continued is not None and continued.tool is not None and named is None:
@@ -270,6 +271,8 @@ class TokenEndpoint:
         parts = self._parts
         if parts.signer.size_of(issued.claims.wire(), typ) > MAX_TOKEN_BYTES:
             raise OAuthRefused("invalid_request", f"the token would be longer than {MAX_TOKEN_BYTES} bytes", DenyReason.TOO_LARGE)
+        if request.once is not None and not await parts.once.claim(request.once, parts.clock.now()):
+            raise OAuthRefused("invalid_request", "the subject token was used before", DenyReason.ALREADY_CLAIMED)
         committed = await parts.recording.issued(issued, request.client, typ)  # 8
         return parts.signer.issue_token(committed)  # 9
 
