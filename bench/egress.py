@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from bench.figures import Figure, percentile
+from config.settings import OutboundPrivate
 from tests.support import fabric
 from tests.support.custody import custodian, put
 from tests.support.egressing import TOOL, WORKERS, Egressing, Upstream, tool, upstream
@@ -26,7 +27,9 @@ async def figures() -> list[Figure]:
     """p50 and p99 in milliseconds beyond the direct call; with the token in hand, whose cost other rows show."""
     with TemporaryDirectory(prefix="weft-bench-egress-") as folder:
         server = await fabric.start(Path(folder) / "state")
-        server.settings = server.settings.model_copy(update={"egress_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+        server.settings = server.settings.model_copy(
+            update={"egress_port": free_port(), "outbound_private": OutboundPrivate(upstreams=("127.0.0.0/8",))}
+        )
         try:
             async with upstream() as up:
                 direct, through = await _measured(server, up)

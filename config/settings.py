@@ -10,10 +10,10 @@ import os
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 
 class SettingsError(Exception):
@@ -28,6 +28,12 @@ def loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
+    for text in value:
+        ip_network(text)
+    return value
+
+
 class Limits(BaseModel):
     """What one caller may ask of the gateway, by its connection's name.
 
@@ -40,6 +46,25 @@ class Limits(BaseModel):
     rate_per_s: float = Field(default=200.0, gt=0)
     burst: int = Field(default=1000, ge=1)
     in_flight: int = Field(default=64, ge=1)
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
+
+
+class OutboundPrivate(BaseModel):
+    """Networks (CIDR) that HTTP requests may reach though they are not global, by what the request is for.  None of them in most fabrics.
+
+    Whoever may choose an address of one kind can have what lies in its networks called: a client its metadata document, a receiver its
+    push endpoint, a registrar a transmitter, an authorization server or the upstream of a tool.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metadata: Networks = ()  # documents of clients (CIMD), their keys, and protected resource metadata of tools
+    receivers: Networks = ()  # where our signals are pushed to
+    transmitters: Networks = ()  # of signals: their configuration, keys and API, their authorization server, where receipts go
+    servers: Networks = ()  # authorization servers that the broker asks for tokens
+    upstreams: Networks = ()  # of tools behind the egress
 
 
 class Settings(BaseModel):
@@ -69,7 +94,7 @@ class Settings(BaseModel):
     edge_mtls: bool = False  # the edge asks for client certificates (RFC 8705); with edge_cert
     edge_client_ca: Path | None = None  # PEM of authorities whose client certificates it takes, with the intermediates that issue them
     edge_spiffe_ca: Path | None = None  # PEM of the trust domain's X.509 bundle: whose X.509-SVIDs it takes
-    outbound_private: tuple[str, ...] = ()  # networks (CIDR) that HTTP requests may reach though they are not global; empty in production
+    outbound_private: OutboundPrivate = OutboundPrivate()  # networks that are not global and may be called, by use
     outbound_ca: Path | None = None  # PEM of authorities trusted for outgoing HTTPS besides the machine's own
     ssf_issuer: str | None = None  # `iss` of the signals we send, and where their receivers find the API; none: `issuer`
     ssf_default_subjects: Literal["ALL", "NONE"] = "ALL"  # whom a new stream tells of before its receiver adds or removes anyone
@@ -81,6 +106,15 @@ class Settings(BaseModel):
     egress_key: Path | None = None
     egress_url: str | None = None  # as agents reach it, where that is not host and port
     workload_api: Path | None = None  # the development issuer's socket
+
+    @field_validator("outbound_private", mode="before")
+    @classmethod
+    def _by_use(cls, value: Any) -> Any:
+        """One list was for every use; nobody is given all of them by a setting of before."""
+        if isinstance(value, list | tuple):
+            uses = ", ".join(OutboundPrivate.model_fields)
+            raise ValueError(f'name the use of these networks, {{"upstreams": ["10.1.0.0/16"]}} say, of {uses}')  # noqa: TRY004 - pydantic's
+        return value
 
     @model_validator(mode="after")
     def _no_plain_listener(self) -> Self:
@@ -97,8 +131,6 @@ class Settings(BaseModel):
         base = urlsplit(self.ssf_base)
         if base.scheme != "https" or not base.hostname or base.query or base.fragment or "?" in self.ssf_base or "#" in self.ssf_base:
             raise ValueError("ssf_issuer: an https URL without query and fragment")
-        for network in self.outbound_private:
-            ip_network(network)
         for name, host, cert in (("edge", self.edge_host, self.edge_cert), ("egress", self.egress_host, self.egress_cert)):
             if cert is None and not loopback(host):
                 raise ValueError(f"{name}_host: a certificate is required unless it is loopback")

@@ -22,8 +22,13 @@ Header = tuple[
 
 
 class Fetch(Wire):
-    """`data` of `FETCH`."""
+    """`data` of `FETCH`.  `use`: whose address it is, which decides what of the networks that are not global it may reach.
 
+    `metadata` is documents of clients and tools (they name their URLs themselves), `receivers` where signals are pushed to (a client of
+    ours names it), `transmitters` what a registrar wrote of a transmitter, its keys, its API and its authorization server.
+    """
+
+    use: Literal["metadata", "receivers", "transmitters"]
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
     url: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
     headers: tuple[Header, ...] = Field(default=(), repr=False)  # may hold credentials

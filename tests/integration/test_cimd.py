@@ -14,6 +14,7 @@ import httpx
 import pytest
 from weft.nkey import KeyPair
 
+from config.settings import OutboundPrivate
 from schemas.commands import Change
 from schemas.facts import Client, Grant, Person
 from streams.facts_keys import key_of
@@ -41,7 +42,11 @@ async def test_resolved_accepted_and_worth_a_token(fabric_server: Any, tmp_path:
     signer, doc, other = Signer(kid="triage"), KeyPair("U"), KeyPair("U")
     document: dict[str, Any] = {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [signer.jwk]}, "client_name": "Triage"}
     issuer = f"http://127.0.0.1:{free_port()}"
-    changes = {"issuer": issuer, "edge_port": int(issuer.rpartition(":")[2]), "outbound_private": ("127.0.0.0/8",)}
+    changes = {
+        "issuer": issuer,
+        "edge_port": int(issuer.rpartition(":")[2]),
+        "outbound_private": OutboundPrivate(metadata=("127.0.0.0/8",)),
+    }
     fabric_server.settings = fabric_server.settings.model_copy(update={**changes, "outbound_ca": tmp_path / "ca.pem"})
     clients, invoking = Clients(issuer), Invoking(fabric_server)
     registrar = Person(nkey=doc.public, name="Doc", roles=(Grant(role="registrar", namespace="spiffe://88mph.com"),))

@@ -15,6 +15,7 @@ import httpx
 import pytest
 from weft.digest import b64u
 
+from config.settings import OutboundPrivate
 from schemas.commands import Change, Revoke
 from schemas.facts import Kind
 from schemas.points import Failure
@@ -40,7 +41,7 @@ SECRET, OTHER_SECRET = "sk-live/A+b&c=9~Zq7\"x'<y>", "other-secret-0123456789"
 
 @pytest.fixture
 async def here(fabric_server: FabricServer, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Egressing]:
-    changes = {"egress_port": free_port(), "outbound_private": ("127.0.0.0/8",)}
+    changes = {"egress_port": free_port(), "outbound_private": OutboundPrivate(upstreams=("127.0.0.0/8",))}
     fabric_server.settings = fabric_server.settings.model_copy(update=changes)
     invoking = Invoking(fabric_server)
     await invoking.write_world()

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from config.settings import Settings
+from config.settings import OutboundPrivate, Settings
 from schemas.fetching import FETCH, FETCHED, Fetch, Fetched
 from schemas.points import Failure
 from schemas.reasons import DenyReason
@@ -137,14 +137,23 @@ async def test_tls_is_verified_against_the_host(tmp_path):
 
 
 async def test_a_worker_has_the_edge_fetch(fabric_server):
-    settings: Settings = fabric_server.settings.model_copy(update={"edge_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+    settings: Settings = fabric_server.settings.model_copy(
+        update={"edge_port": free_port(), "outbound_private": OutboundPrivate(transmitters=("127.0.0.0/8",))}
+    )
     async with running(edge.build, settings), answering(OK) as (port, _):
         signals = await fabric_server.worker("signals")
         fetcher = Fetcher(signals, source="/weft/signals")
-        got = await fetcher.fetch(Fetch(method="GET", url=f"http://127.0.0.1:{port}/"))
+        got = await fetcher.fetch(Fetch(use="transmitters", method="GET", url=f"http://127.0.0.1:{port}/"))
         assert (got.status, got.body) == (200, "hi")
-        assert (await fetcher.fetch(Fetch(method="GET", url="https://10.0.0.1/"))).refused == "the address is not a global one"
-        assert (await fetcher.fetch(Fetch(method="GET", url=f"http://127.0.0.1:{free_port()}/"))).failed == "unreachable"
+        assert (
+            await fetcher.fetch(Fetch(use="transmitters", method="GET", url="https://10.0.0.1/"))
+        ).refused == "the address is not a global one"
+        assert (
+            await fetcher.fetch(Fetch(use="transmitters", method="GET", url=f"http://127.0.0.1:{free_port()}/"))
+        ).failed == "unreachable"
+        for use in ("metadata", "receivers"):
+            elsewhere = await fetcher.fetch(Fetch(use=use, method="GET", url=f"http://127.0.0.1:{port}/"))
+            assert elsewhere.refused == "the address is not a global one", "a network is allowed for its own use alone"
         nonsense = event(FETCH, Failure(reason=DenyReason.INTERNAL, detail=""), source="/x")
         refused = await ask(signals, "weft.edge.fetch", nonsense, FETCHED, Fetched, deadline_s=5)
         assert isinstance(refused, Failure)

@@ -19,6 +19,7 @@ from cryptography import x509
 from nats.errors import NoRespondersError
 from weft.digest import call_parts, sha256
 
+from config.settings import OutboundPrivate
 from schemas.facts import AuthorizationServer, Relation, Tool, UserIssuer
 from schemas.invocation import Granted, Refused
 from schemas.record import DENIED, OBTAINED
@@ -112,7 +113,11 @@ async def here(
     certified = {"token_endpoint_auth_method": "tls_client_auth", "tls_client_auth_san_uri": "spiffe://88mph.com/broker"}
     async with other_server(program, weft, ttl_s=ttl_s, auth=certified if auth == "tls_client_auth" else None, resource=resource) as other:
         settings = server.settings.model_copy(
-            update={"outbound_private": ("127.0.0.0/8",), "outbound_ca": other.authority.path, "egress_port": free_port()}
+            update={
+                "outbound_private": OutboundPrivate(servers=("127.0.0.0/8",), upstreams=("127.0.0.0/8",)),
+                "outbound_ca": other.authority.path,
+                "egress_port": free_port(),
+            }
         )
         server.settings = settings
         clients = settings.state / "clients"

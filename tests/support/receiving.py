@@ -18,6 +18,7 @@ import jwt
 from nats.aio.client import Client
 from weft.nkey import KeyPair
 
+from config.settings import OutboundPrivate
 from schemas.commands import FAILED
 from schemas.facts import Client as OAuthClient
 from schemas.facts import Grant, Person
@@ -237,7 +238,8 @@ async def stage(folder: Path, *more: Callable[[Any], Any], **settings: Any) -> A
         stack.push_async_callback(server.close)
         placed = {
             "edge_port": port, "edge_cert": place.cert, "edge_key": place.key, "ssf_issuer": f"https://127.0.0.1:{port}/tenant/",
-            "outbound_private": ("127.0.0.0/8",), "ssf_min_verification_interval_s": 1, **settings,
+            "outbound_private": OutboundPrivate(receivers=("127.0.0.0/8",), transmitters=("127.0.0.0/8",)),
+            "ssf_min_verification_interval_s": 1, **settings,
         }  # fmt: skip
         server.settings = server.settings.model_copy(update=placed)
         doc = Person(nkey=DOC.public, name="doc", roles=(Grant(role="revoker", namespace=ROOT),))

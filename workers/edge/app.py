@@ -11,7 +11,6 @@ from streams.subjects import FETCH
 from workers.common import log
 from workers.common.described import describe
 from workers.common.httpserver import HTTPServer, Listening
-from workers.common.outbound import Outbound, Rules
 from workers.common.runtime import Runtime
 from workers.edge import fetch
 from workers.edge.bus import Bus
@@ -27,7 +26,7 @@ def build(settings: Settings) -> FastStream:
     runtime = Runtime("edge", settings, answers_health=False)  # from outside FABRIC it asks; it cannot be asked
     serving: list[HTTPServer] = []
     certificates = ClientCertificates(settings) if settings.edge_mtls else None
-    outbound = Outbound(Rules.of(settings.outbound_private), ca=settings.outbound_ca)
+    outbound = fetch.Ways(settings)
 
     async def start() -> None:
         bus = Bus(runtime.nc)

@@ -1,6 +1,7 @@
 """HTTP requests that workers of FABRIC have the edge make (`schemas.fetching`): checked against `workers.common.outbound`, then sent.
 
-Who may ask is the access table's to say.  Neither URL, headers nor bodies are logged.
+Who may ask is the access table's to say; what the request is for, whoever asks says (`Fetch.use`).  Neither URL, headers nor bodies are
+logged.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from config.settings import Settings
 from schemas.fetching import FETCHED, Fetch, Fetched
 from schemas.reasons import DenyReason
 from streams.bus import HEADERS, Malformed, event, parse
-from workers.common.outbound import Answer, Outbound, OutboundFailed, OutboundRefused
+from workers.common.outbound import Answer, Outbound, OutboundFailed, OutboundRefused, Rules
 from workers.common.rpc import failure
 
 SOURCE = "/weft/edge"
@@ -21,10 +23,28 @@ QUEUE = "edge"
 MAX_IN_FLIGHT = 256
 
 
-async def fetched(outbound: Outbound, asked: Fetch) -> Fetched:
+class Ways:
+    """A pool of connections for each use: one that was opened to a network of one use is not there for another."""
+
+    def __init__(self, settings: Settings) -> None:
+        private = settings.outbound_private
+        networks = {"metadata": private.metadata, "receivers": private.receivers, "transmitters": private.transmitters}
+        self._of = {use: Outbound(Rules.of(allowed), ca=settings.outbound_ca) for use, allowed in networks.items()}
+
+    def of(self, asked: Fetch) -> Outbound:
+        """The pool for what is asked."""
+        return self._of[asked.use]
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for outbound in self._of.values():
+            await outbound.aclose()
+
+
+async def fetched(ways: Ways, asked: Fetch) -> Fetched:
     """What came of it."""
     try:
-        got = await outbound.request(
+        got = await ways.of(asked).request(
             asked.method,
             asked.url,
             headers=asked.headers,
@@ -46,12 +66,12 @@ def _told(got: Answer) -> Fetched:
         return Fetched(failed="not_text")
 
 
-def serve(nc: Client, outbound: Outbound, start: Callable[..., object], in_flight: Callable[[], int]) -> Callable[[Msg], Awaitable[None]]:
+def serve(nc: Client, ways: Ways, start: Callable[..., object], in_flight: Callable[[], int]) -> Callable[[Msg], Awaitable[None]]:
     """The callback of the subscription; each request in a task of its own (`start`)."""
 
     async def reply(message: Msg) -> None:
         try:
-            answer = event(FETCHED, await fetched(outbound, parse(Fetch, message.data).data), source=SOURCE)
+            answer = event(FETCHED, await fetched(ways, parse(Fetch, message.data).data), source=SOURCE)
         except Malformed as error:
             answer = failure(DenyReason.MALFORMED, str(error), SOURCE)
         await nc.publish(message.reply, answer, headers=HEADERS)

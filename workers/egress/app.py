@@ -25,7 +25,7 @@ def build(settings: Settings) -> FastStream:
     """The application.  It listens once its guard is current."""
     runtime = Runtime("egress", settings, answers_health=False)
     answer_health(runtime, EGRESS_HEALTH.at())
-    outbound = Outbound(Rules.of(settings.outbound_private), ca=settings.outbound_ca)
+    outbound = Outbound(Rules.of(settings.outbound_private.upstreams), ca=settings.outbound_ca)
     started: list[HTTPServer | Guard] = []
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)

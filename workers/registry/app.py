@@ -49,7 +49,7 @@ class Service:
             settings.mode,
             egress_id=settings.egress_id,
             egress_url=settings.egress,
-            outbound_private=settings.outbound_private,
+            private_upstreams=settings.outbound_private.upstreams,
         )
         self._registry = Registry(runtime.facts, runtime.publisher, lambda subject: directget.last(nc, "FACTS", subject), fabric)
         self.approvals = Approvals(self._table, FactWriter(runtime.publisher, worker="registry"), self.recorder, runtime.clock)

@@ -29,7 +29,7 @@ class Fabric:
     mode: Literal["development", "production"]
     egress_id: str = ""
     egress_url: str = ""
-    outbound_private: tuple[str, ...] = ()
+    private_upstreams: tuple[str, ...] = ()  # networks
 
 
 def invalid(change: Change, text: str, reason: DenyReason = DenyReason.INVALID_CHANGE) -> Problem:

@@ -37,7 +37,7 @@ def tool(change: Change, body: Tool, prospect: Prospect, fabric: Fabric) -> Prob
 
 def _upstream(change: Change, egress: Egress, prospect: Prospect, fabric: Fabric) -> Problems:
     try:
-        host = Rules.of(fabric.outbound_private).check_url(egress.upstream).netloc.lower()
+        host = Rules.of(fabric.private_upstreams).check_url(egress.upstream).netloc.lower()
     except OutboundRefused as refused:
         yield invalid(change, f"egress.upstream: {refused}")
         return

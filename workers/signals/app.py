@@ -89,7 +89,7 @@ class Signals:
         self.pending = PendingResponses(facts, FactWriter(runtime.publisher, worker="signals"), doing, telling, clock)
         self.responder = Responder(
             facts,
-            Recent(nc, facts, transmitters.verify),
+            Recent(nc, facts, transmitters),
             postures=postures,
             doing=doing,
             pending=self.pending,

@@ -3,12 +3,18 @@
 Whichever copy of this worker answers a signal has seen every one that was stored before it, whoever answered those: it reads on from where
 it stopped, and after a restart from the start of the longest window.  What stands on the stream is verified again, and assessed by the
 facts as they are now; when a policy or a transmitter changes, it is read anew.  Without a rule that counts nothing is read at all.
+
+What cannot be verified, since its sender's keys are out of reach, is put aside until they are not: nobody else's signal waits for it, but
+for the moment that a try takes, now and then.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Awaitable
 from datetime import UTC, datetime
+from typing import Protocol
 
 from nats.aio.client import Client
 
@@ -20,24 +26,44 @@ from streams.subjects import SIGNAL
 from workers.common import directget
 from workers.signals.policy.assess import assess
 from workers.signals.policy.windows import Seen, horizon_s
-from workers.signals.receiver.transmitters import KeysUnavailable
-from workers.signals.verify import SETRefused, Verify
+from workers.signals.verify import KeyUnknown, SETRefused, VerifiedSET
 
 STREAM = "SIGNALS"
 DEADLINE_S = 8.0  # of reading up to one message; it is delivered again after 10
+KEYS_S = 1.5  # of one try to fetch the keys that are missing, of all senders together
+TRY_EVERY_S = 30.0
+MOST_ASIDE = 1000  # of one sender; its latest count
 
 
 class Behind(Exception):
     """SIGNALS did not answer, or a replica that lags did."""
 
 
+class Senders(Protocol):
+    """Their keys; `workers.signals.receiver.transmitters.Transmitters` is one."""
+
+    @property
+    def version(self) -> int:
+        """Another one once keys were fetched."""
+        ...
+
+    def verify_known(self, unverified: str, now: float) -> VerifiedSET:
+        """With the keys that are known.  Raises SETRefused, KeyUnknown."""
+        ...
+
+    def refresh(self, iss: object, *, unknown_key: bool = False) -> Awaitable[bool]:
+        """Fetches them."""
+        ...
+
+
 class Recent:
     """One copy's memory."""
 
-    def __init__(self, nc: Client, facts: FactsTable, verify: Verify) -> None:
+    def __init__(self, nc: Client, facts: FactsTable, senders: Senders) -> None:
         self._nc = nc
         self._facts = facts
-        self._verify = verify
+        self._senders = senders
+        self._tried: dict[str, float] = {}
         self._turn = asyncio.Lock()
         self._of = (-1, -1)
         self._forget_all(0.0)
@@ -46,6 +72,8 @@ class Recent:
         self._seen = Seen()
         self._since = since  # from when on nothing is missing
         self._read = 0  # up to which sequence
+        self._aside: dict[str, deque[directget.Stored]] = {}  # by sender
+        self._version = self._senders.version
 
     async def up_to(self, seq: int, stored_at: float) -> Seen:
         """Everything up to that message, as far back as a window of its reaches.  Raises Behind."""
@@ -58,6 +86,7 @@ class Recent:
                 async with asyncio.timeout(DEADLINE_S):
                     while self._read < seq:
                         await self._read_on()
+                    await self._look_again()
             except (TimeoutError, directget.Unavailable) as error:
                 raise Behind("SIGNALS did not answer in time") from error
             self._forget(stored_at - 2 * horizon)
@@ -79,21 +108,49 @@ class Recent:
         since = _rfc3339(self._since) if self._read == 0 else None
         found, more = await directget.page(self._nc, STREAM, SIGNAL.filter, seq=self._read + 1, time=since)
         for stored in found:
-            await self._take(stored)
+            self._take(stored)
             self._read = stored.seq
             await asyncio.sleep(0)  # a signature each: others have their turn
         if not more:
             await asyncio.sleep(directget.PAUSE_S if not found else 0)  # a replica may lag
 
-    async def _take(self, stored: directget.Stored) -> None:
+    def _take(self, stored: directget.Stored) -> None:
         at = datetime.fromisoformat(stored.time).timestamp()
         try:
-            verified = await self._verify(parse(SetDelivery, stored.body).data.set, at)
-        except KeysUnavailable as error:
-            raise Behind("a sender's keys could not be fetched") from error
+            verified = self._senders.verify_known(parse(SetDelivery, stored.body).data.set, at)
+        except KeyUnknown as missing:
+            self._aside.setdefault(missing.iss or "", deque(maxlen=MOST_ASIDE)).append(stored)
         except (Malformed, SETRefused):
             return
-        self._seen.add(assess(verified, stored_at=at))
+        else:
+            self._seen.add(assess(verified, stored_at=at))
+
+    async def _look_again(self) -> None:
+        """At what was put aside.  A key that its sender does not publish is none: what it signed counts for nothing any more."""
+        fetched = await self._fetched_anew()
+        if self._version == self._senders.version:
+            return
+        self._version = self._senders.version
+        aside, self._aside = self._aside, {}
+        for stored in (stored for own in aside.values() for stored in own):
+            self._take(stored)
+            await asyncio.sleep(0)
+        for iss in fetched:
+            self._aside.pop(iss, None)
+
+    async def _fetched_anew(self) -> list[str]:
+        """Whose keys were asked for just now, and given."""
+        now = asyncio.get_running_loop().time()
+        due = [iss for iss in self._aside if now - self._tried.get(iss, -TRY_EVERY_S) >= TRY_EVERY_S]
+        if not due:
+            return []
+        self._tried |= dict.fromkeys(due, now)
+        try:
+            async with asyncio.timeout(KEYS_S):
+                given = await asyncio.gather(*(self._senders.refresh(iss, unknown_key=True) for iss in due))
+        except TimeoutError:
+            return []
+        return [iss for iss, new in zip(due, given, strict=True) if new]
 
 
 def _rfc3339(at: float) -> str:

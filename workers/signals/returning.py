@@ -64,7 +64,9 @@ class Returning:
     async def _send(self, url: str, receipt: str) -> Fetched | None:
         headers = (("Content-Type", MEDIA), ("Accept", "application/json"))
         try:
-            return await self._fetches.fetch(Fetch(method="POST", url=url, headers=headers, body=receipt, deadline_s=REQUEST_S))
+            return await self._fetches.fetch(
+                Fetch(use="transmitters", method="POST", url=url, headers=headers, body=receipt, deadline_s=REQUEST_S)
+            )
         except FetchUnavailable:
             return None
 

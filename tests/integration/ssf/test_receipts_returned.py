@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jwt
 
+from config.settings import OutboundPrivate
 from schemas.facts import TransmitterCeiling
 from tests.integration.test_signals import POLICY, RISK, Fabric, a_set, admit, eventually, transmitter
 from tests.support.fabric import FabricServer
@@ -22,7 +23,9 @@ async def test_a_transmitter_is_sent_both_receipts_until_it_has_them(fabric_serv
 
     Sending the record's event instead of the receipt would break it.
     """
-    settings = fabric_server.settings.model_copy(update={"edge_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+    settings = fabric_server.settings.model_copy(
+        update={"edge_port": free_port(), "outbound_private": OutboundPrivate(transmitters=("127.0.0.0/8",))}
+    )
     fabric = Fabric(fabric_server)
     async with Sink().open() as sink:
         busy = [503, 429]
@@ -47,7 +50,9 @@ async def test_a_transmitter_is_sent_both_receipts_until_it_has_them(fabric_serv
 
 
 async def test_who_asked_for_none_is_sent_none(fabric_server: FabricServer) -> None:
-    settings = fabric_server.settings.model_copy(update={"edge_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+    settings = fabric_server.settings.model_copy(
+        update={"edge_port": free_port(), "outbound_private": OutboundPrivate(transmitters=("127.0.0.0/8",))}
+    )
     fabric = Fabric(fabric_server)
     async with Sink().open() as sink:
         await fabric.start(transmitter().model_copy(update={"receipts_endpoint": sink.url}), POLICY)

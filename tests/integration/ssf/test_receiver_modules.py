@@ -17,6 +17,7 @@ import pytest
 from nats.aio.client import Client
 from weft.digest import sha256
 
+from config.settings import OutboundPrivate
 from schemas.events.common import CAEP, RISC, SSF
 from schemas.facts import Subscription, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SetDelivery
@@ -108,7 +109,11 @@ def sender(tx: Emulated, **changes: Any) -> Transmitter:
 @asynccontextmanager
 async def place(server: FabricServer, mode: str, tx: Emulated, *, wait: bool = True, **changes: Any) -> AsyncIterator[Place]:
     port = free_port()
-    more = {"edge_port": port, "outbound_private": ("127.0.0.0/8",), "ssf_issuer": f"https://127.0.0.1:{port}"}
+    more = {
+        "edge_port": port,
+        "outbound_private": OutboundPrivate(receivers=("127.0.0.0/8",), transmitters=("127.0.0.0/8",)),
+        "ssf_issuer": f"https://127.0.0.1:{port}",
+    }
     settings = server.settings.model_copy(update=more)
     await server.put_facts(sender(tx), subscription(tx, mode, **changes))
     async with running(edge.build, settings), running(signals.build, settings) as app:
@@ -438,7 +443,9 @@ async def test_a_stored_set_waits_for_its_senders_keys(fabric_server: FabricServ
     compact = tx.a_set()
     body = event(SET_DELIVERED, SetDelivery(set=compact), source="/test")
     await Publisher(nc).publish("SIGNALS", SIGNAL.at(sha256(tx.iss), sha256("jti")), body, msg_id="test:waiting")
-    settings = fabric_server.settings.model_copy(update={"edge_port": free_port(), "outbound_private": ("127.0.0.0/8",)})
+    settings = fabric_server.settings.model_copy(
+        update={"edge_port": free_port(), "outbound_private": OutboundPrivate(receivers=("127.0.0.0/8",), transmitters=("127.0.0.0/8",))}
+    )
     audit = await fabric_server.worker("audit")
 
     async def recorded() -> list[dict[str, Any]]:

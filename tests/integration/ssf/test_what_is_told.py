@@ -13,8 +13,9 @@ import pytest_asyncio
 
 from schemas.commands import FAILED, LIFT, REVOKE, Lift, Revoke
 from schemas.events import CAEP
-from schemas.facts import ResponsePolicy, ResponseRule, Transmitter, TransmitterCeiling
+from schemas.facts import ResponsePolicy, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SetDelivery
+from schemas.responses import ResponseRule
 from schemas.subject_ids import parse_subject
 from streams import subjects
 from streams.bus import event

@@ -42,6 +42,10 @@ def test_broken_json_is_said(tmp_path):
         ({"edge_host": "0.0.0.0"}, "certificate"),
         ({"edge_host": "edge.example.org"}, "certificate"),
         ({"edge_cert": "/a.pem"}, "come together"),
+        ({"outbound_private": ["10.0.0.0/8"]}, "name the use of these networks.*upstreams"),
+        ({"outbound_private": []}, "name the use"),
+        ({"outbound_private": {"upstreams": ["10.0.0.1/8"]}}, "outbound_private.upstreams"),
+        ({"outbound_private": {"everything": ["10.0.0.0/8"]}}, "outbound_private.everything"),
     ],
 )
 def test_a_wrong_setting_stops_with_a_sentence(tmp_path, values, said):
@@ -65,6 +69,19 @@ def test_the_environment_overrides(tmp_path):
     assert settings.replicas == 3
     assert settings.environment == {"environment": "test"}
     assert settings.mode == "production"
+
+
+def test_a_network_is_allowed_for_the_use_that_names_it(tmp_path):
+    """INVARIANT: a network that is not global may be called for the use it is named for, and for no other; unnamed, for none.
+
+    One list for every use let whoever names a push endpoint reach what only the egress was meant to.
+    """
+    environ = {"WEFT_OUTBOUND_PRIVATE": '{"upstreams": ["10.1.0.0/16"]}'}
+    private = load(write(tmp_path), environ).outbound_private
+    assert private.model_dump() == {
+        "metadata": (), "receivers": (), "transmitters": (), "servers": (), "upstreams": ("10.1.0.0/16",)
+    }  # fmt: skip
+    assert not any(load(write(tmp_path), {}).outbound_private.model_dump().values())
 
 
 def test_an_error_quotes_no_value(tmp_path):

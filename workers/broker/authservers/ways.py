@@ -26,7 +26,7 @@ class BrokersWays:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._rules = Rules.of(settings.outbound_private)
+        self._rules = Rules.of(settings.outbound_private.servers)
         self._pools: dict[str | None, Outbound] = {}
 
     def http(self, server: AuthorizationServer) -> HTTP:

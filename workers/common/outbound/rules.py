@@ -3,7 +3,7 @@
 1. https alone; http only to a loopback address that the settings allow.
 2. No user information and no fragment (draft-ietf-oauth-client-id-metadata-document section 3), a host, port 443 or one above 1023.
 3. The address is global (IANA special-purpose registries, as `ipaddress` knows them), no multicast, none that carries an IPv4 address in
-   itself; except what the settings allow by name (`outbound_private`).
+   itself; except what the settings allow by name (`outbound_private`, for each use its own).
 
 A name counts as its worst address: where one of several is not allowed, none is called.
 """

@@ -70,7 +70,9 @@ class Resolver:
         return found.model_copy(update={"fresh_s": fresh_s(_header(got, "cache-control"))})
 
     async def _get(self, url: str, max_bytes: int) -> Fetched:
-        asked = Fetch(method="GET", url=url, headers=(("accept", "application/json"),), deadline_s=DEADLINE_S, max_bytes=max_bytes)
+        asked = Fetch(
+            use="metadata", method="GET", url=url, headers=(("accept", "application/json"),), deadline_s=DEADLINE_S, max_bytes=max_bytes
+        )
         got = await self._fetcher.fetch(asked)
         if got.refused is not None:
             raise DocumentRefused(f"the address may not be called: {got.refused}")

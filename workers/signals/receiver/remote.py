@@ -164,7 +164,7 @@ class Remote:
         sent = [("Accept", "application/json"), *headers.items(), *([("Content-Type", "application/json")] if body is not None else [])]
         text = "" if body is None else json.dumps(body)
         try:
-            got = await self._fetches.fetch(Fetch(method=method, url=url, headers=tuple(sent), body=text, **limits))
+            got = await self._fetches.fetch(Fetch(use="transmitters", method=method, url=url, headers=tuple(sent), body=text, **limits))
         except FetchUnavailable:
             raise RemoteFailed("no edge answered") from None
         if got.status is None:

@@ -71,7 +71,9 @@ class Tokens:
                 pair = f"{quote_plus(how.client_id)}:{quote_plus(self._secret(name))}"
                 headers.append(("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}"))
         try:
-            got = await self._fetches.fetch(Fetch(method="POST", url=how.token_endpoint, headers=tuple(headers), body=urlencode(form)))
+            got = await self._fetches.fetch(
+                Fetch(use="transmitters", method="POST", url=how.token_endpoint, headers=tuple(headers), body=urlencode(form))
+            )
         except FetchUnavailable:
             raise NotAuthorized("no edge answered") from None
         if got.status != 200:

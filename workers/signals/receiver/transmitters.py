@@ -56,6 +56,7 @@ class Transmitters:
         self._clock = clock
         self._held: dict[str, _Held] = {}
         self._locks: dict[str, asyncio.Lock] = {}
+        self._version = 0
 
     def get(self, iss: str) -> Transmitter | None:
         """The transmitter, with every key of its that is known now."""
@@ -67,6 +68,15 @@ class Transmitters:
             return found
         own = found.jwks.get("keys", ())
         return found.model_copy(update={"jwks": {"keys": [*own, *held.keys]}})
+
+    @property
+    def version(self) -> int:
+        """Another one once keys were fetched."""
+        return self._version
+
+    def verify_known(self, unverified: str, now: float) -> VerifiedSET:
+        """`verify` with the keys that are known, at once.  Raises SETRefused, KeyUnknown where it is for want of one."""
+        return verify_set(unverified, self.get, now=now, max_age_s=HELD_BACK_S)
 
     async def verify(self, unverified: str, now: float, *, max_age_s: int = HELD_BACK_S) -> VerifiedSET:
         """`verify_set`, which fetches the transmitter's keys where one is missing.  Raises SETRefused, also as KeysUnavailable.
@@ -113,11 +123,14 @@ class Transmitters:
             self._held[uri] = _Held(held.keys if held else (), held.fetched_at if held else now - STALE_S - 1, now)
             return False
         self._held[uri] = _Held(keys, now, now)
+        self._version += 1
         return True
 
     async def _keys(self, uri: str) -> tuple[dict[str, Any], ...] | None:
         try:
-            got = await self._fetches.fetch(Fetch(method="GET", url=uri, headers=(("Accept", "application/json"),), max_bytes=MAX_BYTES))
+            got = await self._fetches.fetch(
+                Fetch(use="transmitters", method="GET", url=uri, headers=(("Accept", "application/json"),), max_bytes=MAX_BYTES)
+            )
         except FetchUnavailable:
             return None
         if got.status != 200:

@@ -91,7 +91,7 @@ async def send(fetches: Fetches, delivery: PushDelivery, header: str | None, que
         headers.append(("Authorization", header))
     try:
         return await fetches.fetch(
-            Fetch(method="POST", url=delivery.endpoint_url, headers=tuple(headers), body=queued.set, deadline_s=REQUEST_S)
+            Fetch(use="receivers", method="POST", url=delivery.endpoint_url, headers=tuple(headers), body=queued.set, deadline_s=REQUEST_S)
         )
     except FetchUnavailable:
         return None

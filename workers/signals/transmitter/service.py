@@ -73,7 +73,7 @@ class Transmitting:
             poller=Poller(queue, outbox, self.arrivals),
             pushers=self.pushers,
             sealer=sealer,
-            rules=Rules.of(settings.outbound_private),
+            rules=Rules.of(settings.outbound_private.receivers),
             clock=clock,
             jwks=lambda: jwks(facts.table),
         )
