@@ -153,7 +153,9 @@ async def teller(server: fabric.FabricServer, risk: Signer) -> Callable[[], Awai
 
 def facts_of(risk: Signer, audience: str) -> tuple[Transmitter, ResponsePolicy]:
     """The transmitter, and a policy that quarantines at its word."""
-    ceiling = TransmitterCeiling(namespaces=(f"{ROOT}/agents",), strongest="quarantine", subjects_per_minute=1_000_000)
+    ceiling = TransmitterCeiling(
+        namespaces=(f"{ROOT}/agents",), strongest="quarantine", subjects_per_minute=1_000_000, signals_per_minute=1_000_000
+    )
     rule = ResponseRule(name="high", confidence="high", response="quarantine", scope="agent")
     return (
         Transmitter(iss="https://risk.example", aud=audience, jwks={"keys": [risk.jwk]}, trust={"*": "high"}, ceiling=ceiling),

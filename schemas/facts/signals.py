@@ -21,6 +21,7 @@ class TransmitterCeiling(Wire):
     namespaces: tuple[SpiffeIDText, ...]
     strongest: Answer
     subjects_per_minute: Annotated[int, Field(ge=1)] = 60
+    signals_per_minute: Annotated[int, Field(ge=1)] = 600  # that are stored, whatever they cause: all senders share SIGNALS and RECORD
 
 
 class Transmitter(Wire):

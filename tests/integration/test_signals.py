@@ -220,6 +220,18 @@ async def test_bad_sets_are_refused_with_their_codes_on_record_and_never_stored(
     assert await stored(signals, "SIGNALS", "weft.signal.>") == []
 
 
+async def test_a_sender_stores_no_more_than_its_ceiling_says(fabric: Fabric) -> None:
+    """INVARIANT: how much of SIGNALS and RECORD one sender fills is bounded, and what is too much is neither stored nor acknowledged.
+
+    Broken by a ceiling on what its signals cause alone: those that cause nothing fill what everybody needs.
+    """
+    await fabric.server.put_facts(transmitter(signals_per_minute=2))
+    async with running(build, fabric.server.settings):
+        answers = [await ask(fabric.doc, subjects.SET.at(DOC.public), SET_DELIVERED, SetDelivery(set=a_set("LOW"))) for _ in range(4)]
+    assert [answer["data"].get("reason") for answer in answers] == [None, None, "rate_limited", "rate_limited"]
+    assert len(await stored(await fabric.server.worker("signals"), "SIGNALS", "weft.signal.>")) == 2
+
+
 async def enough_refused(fabric: Fabric, count: int) -> list[dict[str, Any]]:
     found = [record for record in await fabric.records(SIGNALLED) if record.get("refused")]
     return found if len(found) >= count else []

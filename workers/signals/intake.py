@@ -15,7 +15,7 @@ from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID
 
 from config.settings import Settings
-from schemas.facts import Subscription
+from schemas.facts import Subscription, Transmitter
 from schemas.points import SET_DELIVERED, PointSignal, SetAnswer, SetDelivery
 from schemas.reasons import DenyReason
 from schemas.record import Signalled
@@ -24,6 +24,7 @@ from streams.bus import Caller, PublishConflict, Publisher, PublishFailed, event
 from streams.facts_table import FactsTable
 from streams.subjects import SIGNAL, parse_connection_name
 from workers.common import log
+from workers.common.buckets import Buckets
 from workers.common.clock import Clock
 from workers.common.recorder import RecordUnavailable
 from workers.common.rpc import Refused
@@ -74,6 +75,7 @@ class Intake:
         self._background = background  # runs what the answer does not wait for
         self._refusals = _Rate(REFUSALS_RECORDED_A_SECOND, 1.0)
         self._notices: dict[str, _Rate] = {}
+        self._paces: dict[str, tuple[int, Buckets]] = {}
 
     async def deliver(self, who: Caller, delivered: SetDelivery) -> SetAnswer:
         """A SET, by a person who may bring one or by the edge.  Raises Refused where it is good and could not be stored."""
@@ -98,6 +100,7 @@ class Intake:
             raise Refused(DenyReason.TRANSMITTER_UNAVAILABLE, str(unavailable)) from None
         except SETRefused as refused:
             return self._refused(by, refused, unverified)
+        self._check_pace(verified.transmitter)
         await self._store(verified, unverified, by)
         self._background(self._keep_fresh(verified.claims.iss))
         return SetAnswer(accepted=True)
@@ -146,6 +149,15 @@ class Intake:
             raise Refused(DenyReason.RECORD_UNAVAILABLE, "SIGNALS did not acknowledge") from error
         logger.info(log.SIGNAL_STORED, seq=ack.seq, signal_event=verified.event)
         self._background(self._record(Signalled(iss=iss, jti=jti, event=verified.event, by=by, seq=ack.seq), id_))
+
+    def _check_pace(self, sender: Transmitter) -> None:
+        """Each copy of this worker counts for itself.  What is too much may come later; nothing of it is stored, and nobody acts on it."""
+        most = sender.ceiling.signals_per_minute
+        held = self._paces.get(sender.iss)
+        if held is None or held[0] != most:
+            held = self._paces[sender.iss] = most, Buckets(most / 60, most)
+        if not held[1].take(sender.iss):
+            raise Refused(DenyReason.RATE_LIMITED, f"more than {most} signals a minute")
 
     def _check_may_bring(self, who: Caller) -> None:
         """The SET speaks for itself; who brings it must be allowed to, so that not everyone may try."""

@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from schemas.points import SET_ANSWERED, SET_DELIVERED, Failure, SetAnswer, SetDelivery
+from schemas.reasons import DenyReason
 from streams.subjects import SET
 from workers.common.asking import Unanswered
 from workers.edge.bus import Bus
@@ -36,6 +37,8 @@ def routes(bus: Bus) -> list[Route]:
             said = await bus.ask(SET.at("edge"), SET_DELIVERED, delivered, SET_ANSWERED, SetAnswer)
         except Unanswered:
             said = None
+        if isinstance(said, Failure) and said.reason is DenyReason.RATE_LIMITED:
+            return JSONResponse({"error": "rate_limited"}, 429, {**NO_STORE, "retry-after": "5"})
         if said is None or isinstance(said, Failure):  # it may be good, and could not be stored: to be sent again
             return JSONResponse({"error": "unavailable"}, 503, {**NO_STORE, "retry-after": "1"})
         if said.accepted:
@@ -80,6 +83,7 @@ def _push(name: str, summary: str) -> dict[str, object]:
         "202": {"description": "stored; SIGNALS acknowledged it"},
         "400": answer("refused, and why (RFC 8935 section 2.4)", _ERR),
         "401": answer("not what we asked the transmitter to send", _ERR),
+        "429": answer("more than this transmitter may say in a minute: send it later", {"type": "object"}),
         "503": answer("nobody could store it: send it again", {"type": "object"}),
     }
     body = {"required": True, "content": {MEDIA: {"schema": {"type": "string"}}}}

@@ -10,16 +10,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import structlog
+
 from schemas.facts import Subscription
 from schemas.points import SetAnswer
+from workers.common import log
 from workers.common.rpc import Refused
 from workers.signals.receiver.remote import Remote, RemoteFailed, RemoteStream
 
 MAX_EVENTS = 20  # fewer where so many are more than MAX_BYTES
 DEADLINE_S = 8.0  # of one poll; a transmitter that holds it longer is asked again
 MAX_BYTES = 131_072
+SET_S = 0.01  # in the long run; whoever offers the same ones again and again keeps nobody else waiting
 PAUSE_S = 0.5  # after an empty answer that came at once: some transmitters hold no poll
 Accept = Callable[[str, Subscription], Awaitable[SetAnswer]]
+logger = structlog.get_logger()
 
 
 class Poller:
@@ -37,20 +42,23 @@ class Poller:
         until = loop.time() + for_s
         most = MAX_EVENTS
         settling: dict[str, Any] = {}
-        while loop.time() < until or settling:
+        while (more := loop.time() < until) or settling:
             began = loop.time()
             try:
-                sets = await self._poll(of, stream.endpoint_url, most, settling)
+                sets = await self._poll(of, stream.endpoint_url, most if more else 0, settling)
             except RemoteFailed as failed:
                 if failed.failed != "too_large" or most == 1:
                     raise
                 most //= 2  # what was to be settled was settled, or is again
                 continue
+            if not more:
+                return  # what it sends for all that was not asked for
             waited = bool(settling) or loop.time() - began >= PAUSE_S
             acks, errors, held_back = await self._take(of, sets)
             settling = {**({"ack": acks} if acks else {}), **({"setErrs": errors} if errors else {})}
             if held_back or not (sets or waited):  # whatever `moreAvailable` says: what is there was given
                 await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(began + len(sets) * SET_S - loop.time())
 
     async def _poll(self, of: Subscription, url: str, most: int, settling: dict[str, Any]) -> dict[str, str]:
         asked = {"maxEvents": most, "returnImmediately": bool(settling), **settling}
@@ -72,8 +80,10 @@ class Poller:
         for jti, unverified in sets.items():
             try:
                 answer = await self._accept(unverified, of)
-            except Refused:
+            except Exception as error:  # noqa: BLE001 - a bug is no reason to lose it, or the stream
                 held_back = True
+                if not isinstance(error, Refused):
+                    logger.error(log.REQUEST_FAILED, what="polled", error=type(error).__name__)  # noqa: TRY400 - a trace may hold the SET
                 continue
             if answer.accepted:
                 acks.append(jti)

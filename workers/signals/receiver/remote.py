@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
+from pydantic import ValidationError
+
 from schemas.facts import Subscription
 from schemas.fetching import Fetch, Fetched
 from schemas.ssf import well_known_path
@@ -164,7 +166,11 @@ class Remote:
         sent = [("Accept", "application/json"), *headers.items(), *([("Content-Type", "application/json")] if body is not None else [])]
         text = "" if body is None else json.dumps(body)
         try:
-            got = await self._fetches.fetch(Fetch(use="transmitters", method=method, url=url, headers=tuple(sent), body=text, **limits))
+            request = Fetch(use="transmitters", method=method, url=url, headers=tuple(sent), body=text, **limits)
+        except ValidationError:
+            raise RemoteFailed(f"{what}: no URL, or longer than a request may be") from None
+        try:
+            got = await self._fetches.fetch(request)
         except FetchUnavailable:
             raise RemoteFailed("no edge answered") from None
         if got.status is None:
@@ -215,6 +221,8 @@ def _text(said: Mapping[str, Any], name: str) -> str:
     value = said.get(name)
     if not isinstance(value, str) or not value:
         raise RemoteFailed(f"{name} is missing")
+    if any("\ud800" <= char <= "\udfff" for char in value):
+        raise RemoteFailed(f"{name} is no text: half of a surrogate pair (RFC 8259 section 8.2)")
     return value
 
 

@@ -91,7 +91,9 @@ class Receiver:
         try:
             await act
         except (RemoteFailed, NotAuthorized) as error:
-            self._failed(of, error)
+            self._failed(of, str(error))
+        except Exception as error:  # noqa: BLE001 - as in `_keep`
+            self._failed(of, f"a bug of ours: {type(error).__name__}")
         else:
             if state != "dropped":
                 self._states[of.name] = state
@@ -111,11 +113,16 @@ class Receiver:
                 else:
                     await asyncio.sleep(RECONCILE_S)
             except (RemoteFailed, NotAuthorized) as error:
-                self._failed(wanted, error)
+                self._failed(wanted, str(error))
                 least_s = error.retry_after_s if isinstance(error, RemoteFailed) else 0.0
-                await asyncio.sleep(max(PAUSES_S[min(failures, len(PAUSES_S) - 1)], least_s))
-                failures += 1
+            except Exception as error:  # noqa: BLE001 - what one transmitter answers ends neither its own stream for good nor any other
+                self._failed(wanted, f"a bug of ours: {type(error).__name__}")
+                least_s = 0.0
+            else:
+                continue
+            await asyncio.sleep(max(PAUSES_S[min(failures, len(PAUSES_S) - 1)], least_s))
+            failures += 1
 
-    def _failed(self, of: Subscription, error: Exception) -> None:
-        self._states[of.name] = str(error)
-        logger.warning(log.SUBSCRIPTION_FAILED, subscription=of.name, detail=str(error))
+    def _failed(self, of: Subscription, detail: str) -> None:
+        self._states[of.name] = detail
+        logger.warning(log.SUBSCRIPTION_FAILED, subscription=of.name, detail=detail)

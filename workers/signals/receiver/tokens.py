@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from collections.abc import Callable
 from secrets import token_hex
 from typing import Any
@@ -24,6 +25,8 @@ ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_S = 60
 EARLY_S = 10.0
 SHORTEST_S = 20.0  # where a server does not say for how long
+LONGEST_S = 86_400.0  # whatever it says
+MAX_TOKEN_CHARS = 4000  # what one header holds beside its scheme
 SignAssertion = Callable[[dict[str, Any]], str]
 GivenSecret = Callable[[str], str | None]
 
@@ -101,7 +104,8 @@ def _read(body: str) -> tuple[str, float]:
         token, kind, life_s = said["access_token"], said["token_type"], said.get("expires_in", SHORTEST_S)
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         raise NotAuthorized("the token endpoint's answer cannot be read") from None
-    good = isinstance(token, str) and token and token.isascii() and token.isprintable() and isinstance(kind, str)
-    if not good or kind.lower() != "bearer" or isinstance(life_s, bool) or not isinstance(life_s, int | float):
+    good = isinstance(token, str) and 0 < len(token) <= MAX_TOKEN_CHARS and token.isascii() and token.isprintable()
+    bearer = isinstance(kind, str) and kind.lower() == "bearer"
+    if not good or not bearer or type(life_s) not in (int, float) or (type(life_s) is float and math.isnan(life_s)):
         raise NotAuthorized("the token endpoint's answer holds no bearer token")
-    return token, max(float(life_s), EARLY_S + 1)
+    return token, float(min(max(life_s, EARLY_S + 1), LONGEST_S))
