@@ -11,7 +11,7 @@ from schemas.facts import Client, Kind, Tool
 from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.facts import confirm, show_plan
-from workers.cli.output import Output
+from workers.cli.output import Output, clean
 
 if TYPE_CHECKING:
     from workers.common.operator_client import OperatorClient
@@ -53,7 +53,7 @@ async def run_resolve(args: argparse.Namespace, out: Output) -> int:
         found = await _resolve(client, args)
     state = "new" if found.accepted is None else "accepted" if found.accepted == found.document else "CHANGED since it was accepted"
     rows = {"state": state, **found.plain()}
-    out.value(rows, "\n".join(f"{name:18} {value}" for name, value in rows.items()))
+    out.value(rows, "\n".join(f"{name:18} {clean(str(value))}" for name, value in rows.items()))
     return Exit.DONE
 
 

@@ -13,7 +13,7 @@ from schemas.facts import Kind
 from workers.cli.common import Commands, command, operator, operators
 from workers.cli.exits import Exit, Stop
 from workers.cli.names import described, key_for, people
-from workers.cli.output import Output, as_yaml
+from workers.cli.output import Output, as_yaml, clean
 
 KINDS = tuple(kind.value for kind in Kind)
 
@@ -142,6 +142,6 @@ async def run_can(args: argparse.Namespace, out: Output) -> int:
             what="can", agent=args.agent, tool=args.tool, actions=tuple(args.actions), purpose=args.purpose, user=args.user
         )
     decision = answer.rows[0]
-    lines = [f"{'pass' if line['passed'] else 'FAIL':5} {line['gate']:12} {line.get('note', '')}" for line in decision["lines"]]
+    lines = [clean(f"{'pass' if line['passed'] else 'FAIL':5} {line['gate']:12} {line.get('note', '')}") for line in decision["lines"]]
     out.value(decision, "\n".join([*lines, f"{decision['outcome']} {decision.get('reason') or ''}".rstrip()]))
     return Exit.DONE if decision["outcome"] == "allow" else Exit.REFUSED

@@ -13,8 +13,13 @@ MAX_CELL = 72
 
 
 def clean(text: str) -> str:
-    """Control characters of whoever wrote it do not reach the terminal."""
+    """One line: control characters of whoever wrote it do not reach the terminal, nor do those that turn the text around."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def clean_lines(text: str) -> str:
+    """The same of several."""
+    return "\n".join(map(clean, text.split("\n")))
 
 
 def cell(value: object) -> str:
@@ -57,8 +62,7 @@ class Output:
 
     def value(self, value: Any, text: str | None = None) -> None:
         """One answer: `value` as JSON, or `text` for people."""
-        if self.as_json or text is None:
-            text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value) if self.as_json or text is None else clean_lines(text)
         if text:
             print(text, file=self._out, flush=True)
 
@@ -69,11 +73,15 @@ class Output:
     def say(self, text: str) -> None:
         """A sentence for people; programs do not get it."""
         if not self.as_json:
-            print(text, file=self._out, flush=True)
+            print(clean_lines(text), file=self._out, flush=True)
+
+    def event(self, value: Any, line: str) -> None:
+        """One of a stream: a line of JSON, or of text."""
+        print(json.dumps(value) if self.as_json else clean(line), file=self._out, flush=True)
 
     def stop(self, stop: Stop) -> None:
         """Why a command did not do it."""
         if self.as_json:
             print(json.dumps({"error": stop.reason, "detail": stop.detail, "exit": int(stop.status)}), file=self._err, flush=True)
         else:
-            print(f"weft: {stop}", file=self._err, flush=True)
+            print(f"weft: {clean_lines(str(stop))}", file=self._err, flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from schemas.record import BY_TYPE
@@ -57,14 +56,14 @@ def line(row: dict[str, Any]) -> str:
 async def run_follow(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
         async for row in client.replay(types=tuple(TYPE.format(name) for name in args.types), after=await client.head(), follow_s=None):
-            print(json.dumps(row) if out.as_json else line(row), flush=True)
+            out.event(row, line(row))
     return Exit.DONE
 
 
 async def run_replay(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
         async for row in client.replay(types=tuple(TYPE.format(name) for name in args.types), after=args.after):
-            print(json.dumps(row) if out.as_json else line(row), flush=True)
+            out.event(row, line(row))
     return Exit.DONE
 
 

@@ -11,7 +11,7 @@ from schemas.events import BY_URI, CAEP, RISC
 from schemas.ssf import StreamsCommand
 from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
-from workers.cli.output import Output
+from workers.cli.output import Output, clean
 from workers.cli.responses import subject_of
 
 
@@ -40,7 +40,7 @@ def add(commands: Commands) -> None:
 
 async def run_streams(args: argparse.Namespace, out: Output) -> int:
     rows = list((await _asked(args, StreamsCommand(what="list"))).rows)
-    lines = (f"{row['stream_id']}  {row['status']:8}  {row['client_id']}  {_where(row['delivery'])}" for row in rows)
+    lines = (clean(f"{row['stream_id']}  {row['status']:8}  {row['client_id']}  {_where(row['delivery'])}") for row in rows)
     out.value(rows, "\n".join(lines) or "no streams")
     return Exit.DONE
 
@@ -73,7 +73,7 @@ async def run_dead(args: argparse.Namespace, out: Output) -> int:
         answer = await _asked(args, StreamsCommand(what="dead", stream_id=args.stream, after=after))
         rows += answer.rows
         after = answer.next
-    lines = (f"{row['stream_id']}  {row['jti']}  {row['event'].rpartition('/')[2]}  {row['err']}: {row['detail']}" for row in rows)
+    lines = (clean(f"{row['stream_id']}  {row['jti']}  {row['event'].rpartition('/')[2]}  {row['err']}: {row['detail']}") for row in rows)
     out.value(rows, "\n".join(lines) or "no dead letters")
     return Exit.DONE
 

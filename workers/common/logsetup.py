@@ -29,6 +29,14 @@ def scrub(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
     return line
 
 
+def printable(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
+    """For a terminal: no control character of whoever wrote a value.  The renderer writes what has no space in it as it is."""
+    for name, value in line.items():
+        if isinstance(value, str) and not value.isprintable():
+            line[name] = "".join(char if char.isprintable() else "?" for char in value)
+    return line
+
+
 def where(error: BaseException) -> str:
     """The innermost line of ours that an error came through; its text may quote what was being read, its place does not."""
     if isinstance(error, BaseExceptionGroup):
@@ -41,14 +49,14 @@ def configure(*, as_json: bool | None = None, level: int = logging.INFO) -> None
     """Set structlog up, to standard error: JSON unless that is a terminal."""
     if as_json is None:
         as_json = not sys.stderr.isatty()
-    renderer: Processor = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    rendering: list[Processor] = [structlog.processors.JSONRenderer()] if as_json else [printable, structlog.dev.ConsoleRenderer()]
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso"),
             scrub,
-            renderer,
+            *rendering,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

@@ -1,10 +1,13 @@
 import io
 import json
 
+import pytest
+
 from workers.cli.exits import Exit, Stop
 from workers.cli.explained import explanation
 from workers.cli.facts import described
 from workers.cli.output import Output, cell, table
+from workers.cli.records import line
 
 
 def test_a_table_is_aligned_and_says_nothing_twice():
@@ -22,6 +25,28 @@ def test_a_cell_is_short_and_harmless():
     assert cell(["a", "b"]) == "a, b"
     assert cell({"a": 1}) == '{"a": 1}'
     assert cell([]) == "-"
+
+
+HOSTILE = "risk\x1b[2J of \x9b31m\u202e nobody\nweft: all is well"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_nothing_that_is_printed_reaches_the_terminal_as_more_than_text(as_json: bool) -> None:
+    """INVARIANT: whatever a transmitter, a tool or an agent wrote, no command prints a control character of it, JSON included.
+
+    Broken by an event of the record printed as it came, or by JSON that leaves alone what is no control character in ASCII: terminals obey
+    U+009B as they do ESC [.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    made = Output(as_json=as_json, out=out, err=err)
+    row = {"seq": 7, "event": {"time": "2026-11-24T09:00:00Z", "type": "org.weft.record.signalled.v1", "data": {"detail": HOSTILE}}}
+    made.value({"detail": HOSTILE}, f"detail {HOSTILE}")
+    made.say(HOSTILE)
+    made.event(row, line(row))
+    made.stop(Stop(Exit.REFUSED, "refused", HOSTILE))
+    printed = out.getvalue() + err.getvalue()
+    assert all(char.isprintable() or char == "\n" for char in printed)
+    assert len(out.getvalue().splitlines()) == (2 if as_json else 5)
 
 
 def test_json_is_one_document_and_people_get_sentences():
