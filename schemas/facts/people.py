@@ -38,7 +38,7 @@ class UserIssuer(Wire):
     iss: str  # of SAML its entity ID
     jwks: dict[str, Any] = {}
     aud: str  # this fabric, as the issuer names it; of SAML the fabric's entity ID
-    saml_certificates: Annotated[tuple[SAMLCertificate, ...], Field(max_length=8)] = ()  # what its assertions are signed with
+    saml_certificates: Annotated[tuple[SAMLCertificate, ...], Field(max_length=4)] = ()  # what its assertions are signed with
 
 
 Entity = Annotated[str, StringConstraints(pattern=r"^(user|team|toolgroup|tool|agent|namespace):[^\s]{1,512}$")]

@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -279,7 +281,7 @@ def test_a_declaration_and_a_byte_order_mark_are_taken() -> None:
 
 
 def test_deep_and_wide_documents_end() -> None:
-    for text in ("<a>" * 3000 + "</a>" * 3000, "<a " + " ".join(f'a{n}="1"' for n in range(1500)) + "/>", "&amp;" * 3000):
+    for text in ("<a>" * 3000 + "</a>" * 3000, "<a/>" * 3000, "<a " + " ".join(f'a{n}="1"' for n in range(1500)) + "/>", "&amp;" * 3000):
         started = time.process_time()
         refusal(f'<saml:Assertion xmlns:saml="{saml.SAML2}" ID="_a1">{text}</saml:Assertion>')
         assert time.process_time() - started < 1
@@ -329,6 +331,19 @@ def test_any_change_is_refused_or_changes_nothing(type_: str, where: float, leng
 def test_the_two_versions_say_the_same() -> None:
     one, two = read(signed(saml1()), "saml1"), read(signed(saml2()))
     assert (one.name, one.exp, one.issuer, one.once) == (two.name, two.exp, two.issuer, two.once)
+
+
+def test_an_assertion_of_keycloak() -> None:
+    """As it stood in the Response of Keycloak 26.7.3, after a login started there: its XML, its canonicalization, its signature."""
+    xml = (Path(__file__).parent / "vectors" / "saml2-keycloak-26.7.3.xml").read_text()
+    iss, made = "http://127.0.0.1:18765/realms/weft", 1_795_516_018  # 2026-11-24T10:26:58Z
+    der = re.search("<dsig:X509Certificate>(.+)</dsig:X509Certificate>", xml)[1]  # type: ignore[index]  # as its metadata has it
+    fact = UserIssuer(iss=iss, aud=saml.FABRIC, saml_certificates=(der,))
+    issuers = SimpleNamespace(issuer={iss: fact}.get)
+    found = verify_assertion(saml.token(xml), "saml2", issuers, HERE, made + 5)
+    assert (found.name, found.exp) == ("marty", made + 58)
+    with pytest.raises(IdentityRefused, match="expired"):
+        verify_assertion(saml.token(xml), "saml2", issuers, HERE, made + 58)
 
 
 def test_a_broker_without_saml_does_not_carry_it() -> None:

@@ -111,7 +111,9 @@ def key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
 
 def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problems:
     """Keys that can verify: of OpenID, of SAML, or both; one that had none would be nobody's word."""
-    if body.jwks or not body.saml_certificates:
+    if not body.jwks and not body.saml_certificates:
+        yield invalid(change, "it has neither jwks nor saml_certificates: nothing that it says could be verified")
+    if body.jwks:
         yield from key_set(change, body.jwks)
     for position, text in enumerate(body.saml_certificates):
         if fault := certificate_fault(text):

@@ -29,7 +29,7 @@ def test_keys_of_openid_certificates_of_saml_or_both() -> None:
     assert problems([], [put(fact())]) == ""
     assert problems([], [put(fact(jwks=jwks))]) == ""
     assert problems([], [put(fact(jwks=jwks, saml_certificates=[]))]) == ""
-    assert "jwks" in problems([], [put(fact(saml_certificates=[]))])
+    assert "neither jwks nor saml_certificates" in problems([], [put(fact(saml_certificates=[]))])
     assert "jwks" in problems([], [put(fact(jwks={"keys": []}))])
     assert "names one twice" in problems([], [put(fact(saml_certificates=[PROVIDER.der, PROVIDER.der]))])
 

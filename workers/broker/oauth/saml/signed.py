@@ -30,7 +30,8 @@ from signxml.verifier import SignatureConfiguration, XMLVerifier
 from schemas.reasons import DenyReason
 from workers.common.credentials import IdentityRefused
 
-MAX_ASSERTION_CHARS = 24_576  # of base64url: 18 KiB of XML, an assertion with hundreds of groups
+MAX_ASSERTION_CHARS = 24_576  # of base64url: 18 KiB of XML, one with hundreds of groups
+MAX_NODES = 1000  # elements and attributes: what an assertion made to be slow costs is a few milliseconds
 SAML1, SAML2 = "urn:oasis:names:tc:SAML:1.0:assertion", "urn:oasis:names:tc:SAML:2.0:assertion"
 DS, XENC = "http://www.w3.org/2000/09/xmldsig#", "http://www.w3.org/2001/04/xmlenc#"
 EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -63,6 +64,8 @@ def parse_assertion(unverified_token: str, namespace: str) -> Any:
         raise refused("is not an Assertion of this version, by itself")
     if sum(1 for _ in root.iter("{*}Assertion")) != 1:
         raise refused("holds another one")
+    if sum(1 + len(element.attrib) for element in root.iter()) > MAX_NODES:
+        raise refused(f"has more than {MAX_NODES} elements and attributes")
     return root
 
 
