@@ -16,9 +16,7 @@ import httpx
 
 from bench.figures import Figure, percentile
 from tests.support import fabric as real
-from tests.support.oauth_fabric import Clients, fabric
-from workers.broker.oauth import handlers
-from workers.edge import limits
+from tests.support.oauth_fabric import UNLIMITED, Clients, fabric
 
 REQUESTS, CONNECTIONS = 1500, 16
 FORM = "application/x-www-form-urlencoded"
@@ -26,11 +24,10 @@ FORM = "application/x-www-form-urlencoded"
 
 async def figures() -> list[Figure]:
     """Requests a second and p99, of client_credentials and of an exchange."""
-    limits.RATE_PER_S = limits.BURST = handlers.RATE_PER_S = handlers.BURST = 1e9
     with tempfile.TemporaryDirectory() as folder:
         server = await real.start(Path(folder) / "state")
         try:
-            async with fabric(server) as (clients, _, __):
+            async with fabric(server, **UNLIMITED) as (clients, _, __):
                 return await _measured(clients)
         finally:
             await server.close()

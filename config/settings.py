@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from config.limits import EdgeLimits, Limits, OAuthLimits
+
 
 class SettingsError(Exception):
     """A setting is missing or wrong; the text names it."""
@@ -32,20 +34,6 @@ def _networks(value: tuple[str, ...]) -> tuple[str, ...]:
     for text in value:
         ip_network(text)
     return value
-
-
-class Limits(BaseModel):
-    """What one caller may ask of the gateway, by its connection's name.
-
-    An agent asks once per inference step, a few times a second at most: two hundred is far above that.  The burst is one large plan
-    fanned out at once.  With 64 in flight a caller already waits for the fabric, and not the fabric for it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rate_per_s: float = Field(default=200.0, gt=0)
-    burst: int = Field(default=1000, ge=1)
-    in_flight: int = Field(default=64, ge=1)
 
 
 Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
@@ -91,6 +79,9 @@ class Settings(BaseModel):
     edge_port: int = Field(default=8443, ge=0, le=65535)
     edge_cert: Path | None = None  # PEM; with edge_key; required unless edge_host is loopback
     edge_key: Path | None = None
+    edge_limits: EdgeLimits = EdgeLimits()  # of one address
+    edge_proxies: Networks = ()  # addresses (CIDR) of proxies before the edge: X-Forwarded-For is believed from these, and from nobody else
+    oauth_limits: OAuthLimits = OAuthLimits()  # of one client of the OAuth face
     edge_mtls: bool = False  # the edge asks for client certificates (RFC 8705); with edge_cert
     edge_client_ca: Path | None = None  # PEM of authorities whose client certificates it takes, with the intermediates that issue them
     edge_spiffe_ca: Path | None = None  # PEM of the trust domain's X.509 bundle: whose X.509-SVIDs it takes

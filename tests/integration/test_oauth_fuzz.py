@@ -18,8 +18,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance, status_code_conformance
 
-from tests.support.oauth_fabric import Clients, fabric
-from workers.edge import limits
+from tests.support.oauth_fabric import UNLIMITED, Clients, fabric
 from workers.edge.openapi import DOCUMENT
 
 EXAMPLES = 40  # of each operation, right and wrong: some 280 requests
@@ -49,13 +48,12 @@ def fuzz(base_url: str) -> int:
     return sent
 
 
-async def test_the_face_answers_whatever_is_sent(fabric_server: Any, monkeypatch: Any) -> None:
+async def test_the_face_answers_whatever_is_sent(fabric_server: Any) -> None:
     """INVARIANT: no request, however made, ends in an answer that the document does not name (promise 7).
 
     Broken by an exception that a parser lets through, or by a field that only good clients send.
     """
-    monkeypatch.setattr(limits, "BURST", 100_000.0)
-    async with fabric(fabric_server) as (clients, http, _):
+    async with fabric(fabric_server, **UNLIMITED) as (clients, http, _):
         sent = await asyncio.to_thread(fuzz, clients.settings.issuer)
         assert sent > 4 * EXAMPLES
         assert await _good(clients, http)

@@ -14,6 +14,7 @@ import jwt
 import structlog
 from weft.digest import b64u, unb64u
 
+from config.limits import OAuthLimits
 from config.settings import Settings
 from schemas.facts import Key
 from schemas.oauth import Answered, Asked, ClientCertificate
@@ -26,6 +27,7 @@ from tests.support.records import FakeRecordStream
 from workers.broker.oauth.clients import Once
 from workers.broker.oauth.handlers import OAuthHandlers
 from workers.broker.oauth.inspection import Inspection
+from workers.broker.oauth.limits import ClientLimits
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import Recording
 from workers.broker.signer import Committed, TokenSigner
@@ -102,9 +104,11 @@ class _Runtime:
 class OAuthWorld:
     """One fabric, one edge, clients `console` (a service), `front` (a workload that is no agent) and `researcher` (an agent)."""
 
-    def __init__(self, issuer: str = ISSUER) -> None:
+    def __init__(self, issuer: str = ISSUER, limits: OAuthLimits | None = None) -> None:
         environment = {"environment": "prod", "region": "us-east"}
         self.settings = Settings(state="/nonexistent", issuer=issuer, ssf_issuer="https://ssf.88mph.com", environment=environment)
+        self.limits = limits or OAuthLimits()
+        self._addresses = oauth.address_limits(self.limits)
         self.keys = {name: Signer(kid=f"{name}-1") for name in ("console", "front", "researcher", "tokens", "provider", "svid", "other")}
         self.clock = FixedClock()
         self.stream = FakeRecordStream()
@@ -128,7 +132,8 @@ class OAuthWorld:
             clock=self.clock,
             settings=self.settings,
         )
-        self.handlers = OAuthHandlers(_Runtime(), parts, Inspection(parts, self.orders), {})  # type: ignore[arg-type]
+        limited = ClientLimits(self.limits, lambda: self.clock.now())  # noqa: PLW0108 - tests put another clock there
+        self.handlers = OAuthHandlers(_Runtime(), parts, Inspection(parts, self.orders), {}, limited)  # type: ignore[arg-type]
 
     def _facts(self) -> list[dict[str, Any]]:
         provider = {
@@ -171,7 +176,7 @@ class OAuthWorld:
 
     @asynccontextmanager
     async def http(self) -> AsyncIterator[httpx.AsyncClient]:
-        face = oauth.Face(self, self.settings.issuer, lambda _request: self.certificate, mtls=True)
+        face = oauth.Face(self, self.settings.issuer, lambda _request: self.certificate, mtls=True, limits=self._addresses)
         app = application(oauth.routes(face), oauth.BODIES)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=self.settings.issuer) as http:
             yield http

@@ -8,12 +8,18 @@ from typing import Any
 
 import httpx
 
+from config.limits import EdgeLimits, OAuthLimits, Rate
 from tests.support.facts import body as fact_body
 from tests.support.invoking import Invoking
 from tests.support.oauth import OAuthWorld
 from workers.common.clock import SystemClock
 from workers.supervisor.waiting import free_port
 
+_MUCH = Rate(rate_per_s=100_000, burst=1_000_000)
+UNLIMITED = {
+    "edge_limits": EdgeLimits(rate_per_s=100_000, burst=1_000_000, connections_each=256),
+    "oauth_limits": OAuthLimits(token=_MUCH, introspect=_MUCH, revoke=_MUCH, address=_MUCH),
+}
 WORKERS = ("registry", "revocation", "broker", "edge")
 
 
@@ -30,9 +36,9 @@ class Clients(OAuthWorld):
 
 
 @asynccontextmanager
-async def fabric(server: Any) -> AsyncIterator[tuple[Clients, httpx.AsyncClient, Invoking]]:
+async def fabric(server: Any, **settings: Any) -> AsyncIterator[tuple[Clients, httpx.AsyncClient, Invoking]]:
     issuer = f"http://127.0.0.1:{free_port()}"
-    server.settings = server.settings.model_copy(update={"issuer": issuer, "edge_port": int(issuer.rpartition(":")[2])})
+    server.settings = server.settings.model_copy(update={"issuer": issuer, "edge_port": int(issuer.rpartition(":")[2]), **settings})
     made, invoking = Clients(issuer), Invoking(server)
     await server.put_facts(*made.bodies())
     async with invoking.workers(*WORKERS), httpx.AsyncClient(base_url=issuer, timeout=10) as http:

@@ -11,53 +11,111 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import h11
+import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-CONNECTIONS = 256
+from workers.common import log
+from workers.common.httpconnections import HANDSHAKE_S, READ_S, Connections, HTTPProtocol, protocol_of
+
 HEADER_BYTES = 16_384
-HEADER_S = 10.0  # for the head of a request to be whole, from the connection's begin or its own first byte
+BACKLOG = 256
 IDLE_S = 5
 STOP_S = 3
 
 
+NO_MORE_FILES_S = 1.0  # between attempts to accept, where the process has no file descriptor left
+logger = structlog.get_logger()
+
+
 class _Server(uvicorn.Server):
-    """Leaves signals alone: one supervisor owns them."""
+    """Leaves signals alone, since one supervisor owns them, and accepts connections itself.
+
+    asyncio's own server tells nobody who connects before TLS has been agreed upon, and gives that a minute: whoever only connects would
+    be counted nowhere.
+    """
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, connections: Connections) -> None:
+        super().__init__(config)
+        self._listener = listener
+        self._connections = connections
+        self._accepting: asyncio.Task[None] | None = None
+        self._handshakes: set[asyncio.Task[None]] = set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - uvicorn's signature
+        await self.lifespan.startup()
+        self.servers = []
+        self._accepting = asyncio.create_task(self._accept(), name="http_accept")
+        self._accepting.add_done_callback(self._ended)
+        self.started = True
 
-class HTTPProtocol(H11Protocol):
-    """uvicorn's own, which waits for a request's head no longer than `HEADER_S`: there are only so many connections for everybody."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        tasks = [task for task in (self._accepting, *self._handshakes) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await super().shutdown(sockets)
 
-    _late: asyncio.TimerHandle | None = None
+    def _ended(self, accepting: asyncio.Task[None]) -> None:
+        """By itself: then nobody is served, and the worker has to know."""
+        if not accepting.cancelled():
+            self.should_exit = self.gave_up = True
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._expect()
+    gave_up = False
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        self._expect()
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                accepted, peer = await loop.sock_accept(self._listener)
+            except ConnectionError:
+                continue
+            except OSError as error:
+                logger.error(log.ACCEPTING_FAILED, error=type(error).__name__, errno=error.errno)  # noqa: TRY400
+                await asyncio.sleep(NO_MORE_FILES_S)
+                continue
+            name = self._connections.enter(peer[0])
+            if name is None:
+                accepted.close()
+                continue
+            task = asyncio.create_task(self._serve_one(accepted, name), name="http_handshake")
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._heard()
+    async def _serve_one(self, accepted: socket.socket, name: str) -> None:
+        """To the end of the handshake.  Until then the task is what waits; from then on the protocol."""
+        task, held = asyncio.current_task(), [name]
 
-    def _expect(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            self._heard()
-        elif self._late is None:
-            self._late = self.loop.call_later(HEADER_S, self.transport.abort)
+        def lost() -> None:
+            while held:  # once, whoever notices first
+                self._connections.leave(held.pop())
 
-    def _heard(self) -> None:
-        if self._late is not None:
-            self._late.cancel()
-            self._late = None
+        def made() -> Any:
+            return protocol_of(
+                self.config.http_protocol_class,
+                self._connections,
+                lost,
+                config=self.config,
+                server_state=self.server_state,
+                app_state=self.lifespan.state,
+            )
+
+        if task is not None and self.config.ssl is not None:
+            self._connections.waits(task, task.cancel)
+        try:
+            limits = {} if self.config.ssl is None else {"ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": READ_S}
+            await asyncio.get_running_loop().connect_accepted_socket(made, accepted, ssl=self.config.ssl, **limits)
+        except BaseException as error:
+            lost()
+            accepted.close()
+            if not isinstance(error, OSError):  # ssl.SSLError is one, and TimeoutError: it never became a connection
+                raise
+        finally:
+            self._connections.works(task)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -68,7 +126,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
-        listener.listen(CONNECTIONS)  # from here on nobody is turned away: the kernel holds them until uvicorn accepts
+        listener.listen(BACKLOG)  # from here on nobody is turned away: the kernel holds them until uvicorn accepts
         listener.setblocking(False)  # noqa: FBT003 - its only argument
     except OSError:
         listener.close()
@@ -90,10 +148,16 @@ class HTTPServer:
     """Listens from the moment it is made.  `on_end` is called where uvicorn ends by itself: the worker is no use without it."""
 
     def __init__(
-        self, app: ASGIApp, place: Listening, on_end: Callable[[], None], options: Mapping[str, Any] = MappingProxyType({})
+        self,
+        app: ASGIApp,
+        place: Listening,
+        on_end: Callable[[], None],
+        options: Mapping[str, Any] = MappingProxyType({}),
+        connections: Connections | None = None,
     ) -> None:
         """`options` go to uvicorn besides ours."""
         self._socket = listen(place.host, place.port)
+        connections = connections or Connections()
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -101,7 +165,7 @@ class HTTPServer:
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                limit_concurrency=CONNECTIONS,
+                limit_concurrency=connections.most + 1,
                 h11_max_incomplete_event_size=HEADER_BYTES,
                 ws="none",
                 timeout_keep_alive=IDLE_S,
@@ -109,7 +173,9 @@ class HTTPServer:
                 ssl_certfile=place.cert,
                 ssl_keyfile=place.key,
                 **{"http": HTTPProtocol, **options},
-            )
+            ),
+            self._socket,
+            connections,
         )
         self._on_end = on_end
         self._serving = asyncio.create_task(self._serve(), name="http")
@@ -125,7 +191,7 @@ class HTTPServer:
             await self._server.serve([self._socket])
         finally:
             self._socket.close()
-            if not self._server.should_exit:
+            if not self._server.should_exit or self._server.gave_up:
                 self._on_end()
 
     async def stop(self) -> None:

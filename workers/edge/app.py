@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from faststream import FastStream
 
 from config.settings import Settings
@@ -10,6 +12,7 @@ from schemas.ssf import well_known_path
 from streams.subjects import FETCH
 from workers.common import log
 from workers.common.described import describe
+from workers.common.httpconnections import Connections
 from workers.common.httpserver import HTTPServer, Listening
 from workers.common.runtime import Runtime
 from workers.edge import fetch
@@ -44,7 +47,8 @@ def build(settings: Settings) -> FastStream:
         bodies = {**ssf.BODIES, **receive.BODIES, **oauth.BODIES}
         place = Listening(settings.edge_host, settings.edge_port, settings.edge_cert, settings.edge_key)
         options = {"http": TLSProtocol, "ssl_context_factory": None if certificates is None else certificates.context}
-        server = HTTPServer(application(routes, bodies), place, lambda: runtime.fail("http_ended"), options)
+        faces = application(routes, bodies, settings.edge_limits, settings.edge_proxies)
+        server = HTTPServer(faces, place, lambda: runtime.fail("http_ended"), options, connections_of(settings))
         serving.append(server)
         if certificates is not None:
             runtime.spawn(certificates.follow(lambda: bus.keys("clients")), name="client_certificates")
@@ -62,6 +66,13 @@ def build(settings: Settings) -> FastStream:
 
 def oauth_face(bus: Bus, settings: Settings, certificates: ClientCertificates | None) -> oauth.Face:
     """With the methods of mutual TLS where this edge ends it."""
+    limits = oauth.address_limits(settings.oauth_limits)
     if certificates is None:
-        return oauth.Face(bus, settings.issuer)
-    return oauth.Face(bus, settings.issuer, certificates.of, mtls=True)
+        return oauth.Face(bus, settings.issuer, limits=limits)
+    return oauth.Face(bus, settings.issuer, certificates.of, mtls=True, limits=limits)
+
+
+def connections_of(settings: Settings) -> Connections:
+    """How many connections it serves: of an address that is no trusted proxy's no more than its share."""
+    proxies = tuple(ip_network(text) for text in settings.edge_proxies)
+    return Connections(settings.edge_limits.connections, settings.edge_limits.connections_each, proxies)

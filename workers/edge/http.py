@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_network
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -10,13 +12,24 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from config.limits import EdgeLimits
+from workers.common.buckets import Buckets
 from workers.edge.faces.status import NO_STORE
 from workers.edge.limits import BodyTooLarge, BodyTooSlow, Limits
 from workers.edge.openapi import DOCUMENT
 
 
-def application(routes: Iterable[BaseRoute], bodies: Mapping[str, int] | None = None) -> Starlette:
-    """The ASGI application.  `bodies`: how many bytes of body a request below that path may have; elsewhere none."""
+def application(
+    routes: Iterable[BaseRoute],
+    bodies: Mapping[str, int] | None = None,
+    limits: EdgeLimits | None = None,
+    proxies: Iterable[str] = (),
+    clock: Callable[[], float] = time.monotonic,
+) -> Starlette:
+    """The ASGI application.  `bodies`: how many bytes of body a request below that path may have; elsewhere none.  `proxies`: networks."""
+    rate = limits or EdgeLimits()
+    buckets = Buckets(rate.rate_per_s, rate.burst, clock)
+    trusted = tuple(ip_network(text) for text in proxies)
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(DOCUMENT)
@@ -32,6 +45,6 @@ def application(routes: Iterable[BaseRoute], bodies: Mapping[str, int] | None = 
 
     return Starlette(
         routes=[*routes, Route("/openapi.json", openapi)],
-        middleware=[Middleware(Limits, bodies=dict(bodies or {}))],
+        middleware=[Middleware(Limits, buckets=buckets, bodies=dict(bodies or {}), proxies=trusted)],
         exception_handlers={Exception: broken, BodyTooLarge: too_large, BodyTooSlow: too_slow},
     )

@@ -9,10 +9,9 @@ from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from workers.common.addresses import Networks, name_of, origin
 from workers.common.buckets import Buckets
 
-RATE_PER_S = 50.0
-BURST = 100.0
 BODY_S = 10.0  # for a body to be whole
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -30,11 +29,15 @@ class BodyTooSlow(Exception):
 
 
 class Limits:
-    """ASGI middleware, outermost.  `bodies`: path prefix to bytes; the longest prefix counts, elsewhere a body is refused."""
+    """ASGI middleware, outermost.  `bodies`: path prefix to bytes; the longest prefix counts, elsewhere a body is refused.
 
-    def __init__(self, app: ASGIApp, buckets: Buckets | None = None, bodies: Mapping[str, int] | None = None) -> None:
+    What is behind it finds in `scope["client"]` the address that the request came from (`workers.common.addresses.origin`).
+    """
+
+    def __init__(self, app: ASGIApp, buckets: Buckets, bodies: Mapping[str, int] | None = None, proxies: Networks = ()) -> None:
         self._app = app
-        self._buckets = buckets or Buckets(RATE_PER_S, BURST)
+        self._buckets = buckets
+        self._proxies = proxies
         self._bodies = sorted((bodies or {}).items(), key=lambda item: -len(item[0]))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,15 +50,22 @@ class Limits:
                 MutableHeaders(scope=message).update(SECURITY)
             await send(message)
 
-        client = scope.get("client")
+        address = self._origin(scope)
+        caller = name_of(address)
+        scope = {**scope, "client": (address, 0)}
         most = next((size for prefix, size in self._bodies if _below(scope["path"], prefix)), 0)
-        if not self._buckets.take(client[0] if client else "-"):
-            await JSONResponse({"error": "rate_limited"}, 429, {"retry-after": "1"})(scope, receive, secured)
+        if not self._buckets.take(caller):
+            await JSONResponse({"error": "rate_limited"}, 429, {"retry-after": str(self._buckets.wait_s(caller))})(scope, receive, secured)
         elif _declared(scope) > most:
             error = "body_too_large" if most else "body_not_expected"
             await JSONResponse({"error": error}, 413, {"connection": "close"})(scope, receive, secured)
         else:
             await self._app(scope, _counted(receive, most), secured)
+
+    def _origin(self, scope: Scope) -> str:
+        client = scope.get("client")
+        forwarded = [value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-for"]
+        return origin(client[0] if client else "-", forwarded, self._proxies)
 
 
 def _below(path: str, prefix: str) -> bool:

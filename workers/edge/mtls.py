@@ -27,7 +27,7 @@ from config.settings import Settings
 from schemas.keys import JWKSet
 from schemas.oauth import ClientCertificate
 from workers.common import log
-from workers.common.httpserver import HTTPProtocol
+from workers.common.httpconnections import HTTPProtocol
 from workers.edge.keys import KeysUnavailable
 
 REFRESH_S = 15.0  # for the certificates that clients registered; one that was taken out is refused by the broker at once

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config.settings import Limits as Allowed
+from config.limits import Limits as Allowed
 from schemas.reasons import DenyReason
 
 STRIKES = 5  # seconds in a row of more refused than a whole second's rate, until the connection is cut

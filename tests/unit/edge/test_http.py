@@ -1,17 +1,20 @@
 """Verifies the edge's routes, limits and headers, without a network."""
 
+from ipaddress import ip_network
+
 import httpx
 import jsonschema
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
+from config.limits import EdgeLimits
 from schemas.keys import JWKSet
+from workers.common import addresses
 from workers.common.buckets import Buckets
 from workers.edge.faces import jwks, status
 from workers.edge.http import application
 from workers.edge.keys import Keys, KeysUnavailable
-from workers.edge.limits import BURST, RATE_PER_S
 from workers.edge.openapi import DOCUMENT
 from workers.edge.readiness import EXPECTED, Readiness
 
@@ -152,16 +155,73 @@ async def test_a_bug_is_a_plain_500(bus):
     assert (answer.status_code, answer.json()) == (500, {"error": "internal"})
 
 
-async def test_one_address_that_floods_is_told_so(client):
-    codes = [(await client.get("/healthz")).status_code for _ in range(int(BURST) + 20)]
-    assert codes.count(429) >= 10
-    assert codes[0] == 200
+def limited(now, *, proxies=(), **figures):
+    """An edge with these limits and this clock."""
+    return application(status.routes(Readiness(Bus())), None, EdgeLimits(**figures), proxies, lambda: now[0])
+
+
+async def asked(app, address="192.0.2.1", *forwarded):
+    transport = httpx.ASGITransport(app, client=(address, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://edge") as http:
+        answer = await http.get("/healthz", headers=[("x-forwarded-for", line) for line in forwarded])
+    return answer.status_code, answer.headers.get("retry-after")
+
+
+async def test_one_address_that_floods_is_told_so_and_when_to_come_again():
+    """INVARIANT: one address has its burst and its rate, as the settings say, and takes nothing of another's.
+
+    Broken by one bucket for all, or by a limit that no setting reaches.
+    """
+    now = [0.0]
+    app = limited(now, rate_per_s=0.25, burst=3)
+    assert [await asked(app) for _ in range(4)] == [(200, None)] * 3 + [(429, "4")]
+    assert await asked(app, "192.0.2.2") == (200, None)
+    now[0] += 3.5
+    assert await asked(app) == (429, "1")
+    now[0] += 0.5
+    assert [await asked(app) for _ in range(2)] == [(200, None), (429, "4")]
+
+
+async def test_a_site_is_one_caller():
+    """One host of IPv6 has 2^64 addresses; one of IPv4 may come mapped into IPv6."""
+    app = limited([0.0], rate_per_s=0.1, burst=1)
+    assert (await asked(app, "2001:db8:1:2::1"))[0] == 200
+    assert (await asked(app, "2001:db8:1:2:ffff::9"))[0] == 429
+    assert (await asked(app, "2001:db8:1:3::1"))[0] == 200
+    assert (await asked(app, "192.0.2.1"))[0] == 200
+    assert (await asked(app, "::ffff:192.0.2.1"))[0] == 429
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "caller"),
+    [
+        ("192.0.2.1", ["203.0.113.5"], "192.0.2.1"),  # whoever connects may write anything
+        ("10.0.0.1", ["203.0.113.5"], "203.0.113.5"),
+        ("10.0.0.1", ["198.51.100.7, 203.0.113.5"], "203.0.113.5"),  # what the proxy appended, not what it was sent
+        ("10.0.0.1", ["198.51.100.7", "203.0.113.5, 10.0.0.2"], "203.0.113.5"),  # two proxies, two headers
+        ("10.0.0.1", ["203.0.113.5, 10.0.0.1, nonsense"], "10.0.0.1"),
+        ("10.0.0.1", ["203.0.113.5, 10.0.0.2:4711"], "10.0.0.1"),
+        ("10.0.0.1", [], "10.0.0.1"),
+        ("::ffff:10.0.0.1", ["2001:db8::5"], "2001:db8::5"),
+        ("-", ["203.0.113.5"], "-"),
+    ],
+)
+async def test_whose_request_a_proxy_passes_on(peer, forwarded, caller):
+    """INVARIANT: X-Forwarded-For is believed from trusted proxies, from its end, and from nobody else.
+
+    Otherwise whoever writes the header is a new caller with every request, and can spend another's share.
+    """
+    networks = [ip_network(text) for text in ("10.0.0.0/24",)]
+    assert addresses.origin(peer, forwarded, networks) == caller
+    app = limited([0.0], proxies=("10.0.0.0/24",), rate_per_s=0.1, burst=1)
+    assert (await asked(app, peer, *forwarded))[0] == 200
+    assert (await asked(app, caller))[0] == 429, "they are one"
 
 
 def test_buckets_are_per_address_and_bounded():
     now = [0.0]
-    buckets = Buckets(RATE_PER_S, BURST, lambda: now[0])
-    assert all(buckets.take("a") for _ in range(int(BURST)))
+    buckets = Buckets(50.0, 100.0, lambda: now[0])
+    assert all(buckets.take("a") for _ in range(100))
     assert not buckets.take("a")
     assert buckets.take("b")
     now[0] += 1

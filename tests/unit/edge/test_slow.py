@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from workers.common import httpserver
+from workers.common import httpconnections, httpserver
 from workers.common.httpserver import HTTPServer, Listening
 from workers.edge import limits
 from workers.edge.http import application
@@ -25,7 +25,7 @@ async def _echo(request: Request) -> Response:
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(httpserver, "HEADER_S", 0.3)
+    monkeypatch.setattr(httpconnections, "HEADER_S", 0.3)
     monkeypatch.setattr(limits, "BODY_S", 0.3)
     app = application([Route("/body", _echo, methods=["GET", "POST"])], {"/body": 100})
     server = HTTPServer(app, Listening("127.0.0.1", 0), lambda: None)

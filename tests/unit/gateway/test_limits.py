@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.settings import Limits as Allowed
+from config.limits import Limits as Allowed
 from schemas.reasons import DenyReason
 from workers.gateway.limits import STRIKES, SWEEP_S, Limits
 

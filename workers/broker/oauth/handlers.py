@@ -17,31 +17,31 @@ from streams.bus import HEADERS, CallerUnknown, Malformed, caller, event, parse
 from workers.broker.oauth.clients import Authenticated, Here, authenticate
 from workers.broker.oauth.form import Form
 from workers.broker.oauth.inspection import Inspection
+from workers.broker.oauth.limits import ClientLimits
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import SOURCE
 from workers.broker.oauth.refusals import OAuthRefused, not_authenticated, unavailable
 from workers.broker.oauth.token import TokenEndpoint
 from workers.common import log
-from workers.common.buckets import Buckets
 from workers.common.recorder import RecordUnavailable
 from workers.common.runtime import Runtime
 
 MAX_DEADLINE_S = 5.0
-MAX_IN_FLIGHT = 512  # of this face; an invocation is worth more than a token request
-RATE_PER_S = 50.0  # of one client and one copy of the broker
-BURST = 100.0
 
 
 class OAuthHandlers:
     """Between the bus and the endpoints."""
 
-    def __init__(self, runtime: Runtime, parts: Parts, inspection: Inspection, accounts: Mapping[str, str]) -> None:
+    def __init__(
+        self, runtime: Runtime, parts: Parts, inspection: Inspection, accounts: Mapping[str, str], limits: ClientLimits | None = None
+    ) -> None:
         self._runtime = runtime
         self._parts = parts
         self._token = TokenEndpoint(parts)
         self._inspection = inspection
         self._accounts = accounts
-        self._clients = Buckets(RATE_PER_S, BURST)
+        self._limits = limits or ClientLimits(parts.settings.oauth_limits)
+        self._in_flight = parts.settings.oauth_limits.in_flight  # of this face; an invocation is worth more than a token request
         self._here = Here(parts.settings.issuer, parts.settings.trust_domain, parts.settings.mode)
 
     async def on_asked(self, msg: Msg) -> None:
@@ -81,7 +81,7 @@ class OAuthHandlers:
         now = self._parts.clock.now()
         if not self._parts.views.fresh(now):
             raise unavailable(DenyReason.VIEW_STALE)
-        if self._runtime.in_flight > MAX_IN_FLIGHT:
+        if self._runtime.in_flight > self._in_flight:
             raise unavailable(DenyReason.TOO_MANY_IN_FLIGHT)
         async with asyncio.timeout(min(MAX_DEADLINE_S, asked.deadline - now)):
             return await self._answered(asked, now)
@@ -89,8 +89,7 @@ class OAuthHandlers:
     async def _answered(self, asked: Asked, now: float) -> Answered:
         form = Form(asked.parameters)
         client = authenticate(asked, form, self._parts.views.facts, self._here, now)
-        if not self._clients.take(client.client.client_id):
-            raise OAuthRefused("temporarily_unavailable", "too many requests", DenyReason.RATE_LIMITED, status=429, retry_after_s=1)
+        self._limits.check(asked.endpoint, client)
         if client.once is not None and not await self._parts.once.claim(client.once, now):
             raise not_authenticated("the client assertion was used before")
         return await self._dispatch(asked, form, client)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl, urlsplit
@@ -18,8 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from config.limits import OAuthLimits
 from schemas.oauth import MAX_FORM_BYTES, MAX_PARAMETERS, Answered, Asked, ClientCertificate, Refusal
+from workers.common.addresses import name_of
 from workers.common.asking import Unanswered
+from workers.common.buckets import Buckets
 from workers.edge.faces import oauth_metadata
 from workers.edge.faces.status import NO_STORE
 
@@ -52,6 +55,12 @@ class Face:
     issuer: str
     certificate: Callable[[Request], ClientCertificate | None] = lambda _request: None
     mtls: bool = False
+    limits: Buckets = field(default_factory=lambda: address_limits(OAuthLimits()))  # of one address
+
+
+def address_limits(limits: OAuthLimits) -> Buckets:
+    """Of one address, all endpoints together, before anything of it is read: who only guesses has no identity to be limited by."""
+    return Buckets(limits.address.rate_per_s, limits.address.burst)
 
 
 def routes(face: Face) -> list[Route]:
@@ -71,6 +80,10 @@ def routes(face: Face) -> list[Route]:
 
 def _endpoint(face: Face, name: Endpoint, path: str) -> Callable[[Request], Any]:
     async def serve(request: Request) -> Response:
+        caller = name_of(address_of(request))
+        if not face.limits.take(caller):
+            refusal = Refusal(error="temporarily_unavailable", error_description="too many requests")
+            return _refused(429, refusal, {"retry-after": str(face.limits.wait_s(caller))})
         try:
             parameters = read_form(request, await request.body())
             asked = _asked(face, request, name, path, parameters)
@@ -110,9 +123,14 @@ def _asked(face: Face, request: Request, name: Endpoint, path: str, parameters: 
         certificate=face.certificate(request),
         proofs=tuple(request.headers.getlist("dpop")),
         url=face.issuer.rstrip("/") + path,
-        address=request.client.host if request.client is not None else "-",
+        address=address_of(request),
         deadline=time.time() + DEADLINE_S,
     )
+
+
+def address_of(request: Request) -> str:
+    """Where it came from, as `workers.edge.limits` found it."""
+    return request.client.host if request.client is not None else "-"
 
 
 def _response(answered: Answered, identifier: str) -> Response:
