@@ -54,6 +54,7 @@ class Applied(Wire):
 
     plan: tuple[PlanLine, ...]
     revision: Sequence | None = None  # none: plan only
+    warnings: tuple[str, ...] = ()  # sentences about what is allowed and worth a second look
 
 
 class Revoke(Wire):

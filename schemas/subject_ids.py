@@ -204,6 +204,12 @@ def parse_subject(said: object) -> AnySubject:
     return SubjectHolder.model_validate({"subject": said}, strict=False).subject
 
 
+def person_in(said: str) -> dict[str, str]:
+    """A person as people write them, as JSON data: `ISSUER#SUB` is `iss_sub`, everything else `email`."""
+    iss, mark, sub = said.partition("#")
+    return {"format": "iss_sub", "iss": iss, "sub": sub} if mark and "://" in iss else {"format": "email", "email": said}
+
+
 def complex_of(**members: Simple) -> ComplexSubject:
     """A complex subject of these members."""
     return ComplexSubject.model_validate({"format": "complex", **members})

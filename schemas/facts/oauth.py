@@ -31,6 +31,7 @@ class Client(Wire):
     grant_types: tuple[GrantType, ...] = ()
     scopes: Patterns = ()  # the most that `client_credentials` gives
     ceilings: dict[SubjectType, Patterns] = {}  # the most that an exchange gives, by the type of its subject token
+    people: str | None = None  # `iss` of the provider whose people its own word (self_signed, unsigned_json) names; none: without one
     resources: tuple[Resource, ...] = ()  # RFC 8707: what its access tokens may be for, besides the fabric itself
     protects: tuple[Resource, ...] = ()  # resources that it serves: tokens for these it may introspect
     access_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = MAX_TTL_S

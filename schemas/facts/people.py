@@ -26,19 +26,27 @@ class Person(Wire):
     kind: Literal[Kind.PERSON] = Kind.PERSON
     nkey: Annotated[str, StringConstraints(pattern=r"^U[A-Z2-7]{55}$")]
     name: str
-    user: str | None = None  # the same human as user tokens name them (`sub`) and relations do (`user:<sub>`)
+    user: str | None = None  # the same human as relations name them (`user:<name>`): workers.common.people
     roles: tuple[Grant, ...]
     state: State = "active"
 
 
+PeopleNamespace = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,31})?$")]  # of the names of one provider's people
+
+
 class UserIssuer(Wire):
-    """A provider whose tokens name people: OpenID (`jwks`), SAML (`saml_certificates`), or both.  Key: SHA-256 of `iss`."""
+    """A provider whose tokens name people: OpenID (`jwks`), SAML (`saml_certificates`), or both.  Key: SHA-256 of `iss`.
+
+    A person is called `<namespace>::<sub>` in this fabric, or `<sub>` where the namespace is empty (workers.common.people).
+    """
 
     kind: Literal[Kind.ISSUER] = Kind.ISSUER
     iss: str  # of SAML its entity ID
     jwks: dict[str, Any] = {}
     aud: str  # this fabric, as the issuer names it; of SAML the fabric's entity ID
     saml_certificates: Annotated[tuple[SAMLCertificate, ...], Field(max_length=4)] = ()  # what its assertions are signed with
+    namespace: PeopleNamespace = ""  # no other provider's, but for:
+    same_people_as: str | None = None  # `iss` of the provider whose `sub`s mean the very same people: both have its namespace
 
 
 Entity = Annotated[str, StringConstraints(pattern=r"^(user|team|toolgroup|tool|agent|namespace):[^\s]{1,512}$")]

@@ -38,6 +38,7 @@ class Transmitter(Wire):
     ceiling: TransmitterCeiling
     receipts: bool = False  # it is sent the receipt of everything that its signals did
     receipts_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^\s#]+$", max_length=1024)] | None = None  # where to
+    people: tuple[str, ...] | None = None  # `iss` of the providers of whose people it may speak; none: its own, or where all are alike
     state: State = "active"
 
 

@@ -22,6 +22,7 @@ from tests.support.oauth import (
     FRONT,
     ISSUER,
     NOW,
+    PROVIDER,
     RESEARCHER,
     SEARCH,
     TXN,
@@ -35,6 +36,7 @@ from workers.broker.oauth.certificates import x5t_of
 from workers.broker.oauth.tools import instance_of
 from workers.common.approvals import asked_digest
 
+PARTNER = "https://login.partner.example"
 CALL = {"method": "GET", "path": sha256("/q"), "body": sha256(b"")}
 
 
@@ -192,6 +194,71 @@ ACCESS_REFUSED: dict[str, dict[str, Any]] = {
 async def test_access_tokens_that_are_refused(world: OAuthWorld, what: str) -> None:
     inbound = world.person(**ACCESS_REFUSED[what])
     assert await refused(world, subject_token=inbound, subject_token_type=f"{TYPE}access_token") == "invalid_request"
+
+
+def partner(world: OAuthWorld, **changes: Any) -> None:
+    """A second provider, which knows somebody as `marty` too."""
+    fact = {"kind": "issuer", "iss": PARTNER, "aud": "https://fabric.88mph.com", "jwks": {"keys": [world.keys["other"].jwk]}}
+    world.put({**fact, "namespace": "partner", **changes})
+
+
+def of_partner(world: OAuthWorld, type_: str, **changes: Any) -> dict[str, Any]:
+    """A subject token of that provider."""
+    claims = {"iss": PARTNER, "sub": "marty", "client_id": FRONT, **changes}
+    if type_ == "access_token":
+        made = world.person(signer=world.keys["other"], **claims)
+    else:
+        made = world.person(signer=world.keys["other"], typ="JWT", **claims)
+    return {"subject_token": made, "subject_token_type": f"{TYPE}{type_}"}
+
+
+PROVIDERS_TYPES = ("access_token", "id_token", "jwt")
+
+
+@pytest.mark.parametrize("type_", PROVIDERS_TYPES)
+async def test_sub_is_unique_within_the_trust_domain(world: OAuthWorld, type_: str) -> None:
+    """INVARIANT: section 1.4, item 4 of our sheet: the service MUST ensure that `sub` is unique within the trust domain.
+
+    Broken by copying `sub`, which is unique at its provider alone: the second provider's marty would be the first one's.
+    """
+    partner(world)
+    assert await refused(world, **of_partner(world, type_)) == "invalid_request", "marty is known to the graph, partner::marty is not"
+    world.put({"kind": "relation", "subject": "user:partner::marty", "relation": "member_of", "object": "team:partners"})
+    assert payload(await token(world, **of_partner(world, type_)))["sub"] == "partner::marty"
+    first = {"subject_token": world.person(client_id=FRONT), "subject_token_type": f"{TYPE}access_token"}
+    assert payload(await token(world, **first))["sub"] == "marty"
+
+
+@pytest.mark.parametrize("type_", PROVIDERS_TYPES)
+async def test_no_sub_reaches_into_another_providers_people(world: OAuthWorld, type_: str) -> None:
+    partner(world)
+    world.put({"kind": "relation", "subject": "user:partner::marty", "relation": "member_of", "object": "team:partners"})
+    claims = {"client_id": FRONT, "sub": "partner::marty"}
+    made = world.person(**claims) if type_ == "access_token" else world.person(typ="JWT", **claims)
+    assert await refused(world, subject_token=made, subject_token_type=f"{TYPE}{type_}") == "invalid_request"
+    assert await refused(world, subject_token=json.dumps({"sub": "partner::marty"})) == "invalid_request", "nor does a client's own word"
+
+
+@pytest.mark.parametrize("type_", PROVIDERS_TYPES)
+async def test_providers_whose_people_cannot_be_told_apart(world: OAuthWorld, type_: str) -> None:
+    partner(world, namespace="")
+    assert await refused(world, **of_partner(world, type_)) == "invalid_request"
+    assert await refused(world, subject_token=world.person(client_id=FRONT), subject_token_type=f"{TYPE}access_token") == "invalid_request"
+    partner(world, namespace="", same_people_as=PROVIDER)
+    assert payload(await token(world, **of_partner(world, type_)))["sub"] == "marty"
+
+
+async def test_a_clients_own_word_names_people_of_the_provider_that_its_fact_names(world: OAuthWorld) -> None:
+    partner(world)
+    world.put({"kind": "relation", "subject": "user:partner::marty", "relation": "member_of", "object": "team:partners"})
+    assert payload(await token(world))["sub"] == "marty"
+    front = client("front", world.keys["front"], spiffe_id=FRONT)
+    world.put({**front, "people": PARTNER})
+    assert payload(await token(world))["sub"] == "partner::marty"
+    assert payload(await token(world, subject_token=json.dumps({"sub": FRONT})))["sub"] == FRONT, "itself"
+    assert await refused(world, subject_token=json.dumps({"sub": RESEARCHER})) == "invalid_request"
+    world.put({**front, "people": "https://gone.example"})
+    assert await refused(world) == "invalid_request"
 
 
 async def test_scope_is_never_more_than_the_subject_tokens(world: OAuthWorld) -> None:

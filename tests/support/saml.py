@@ -58,7 +58,8 @@ class Provider:
         return base64.b64encode(self.certificate.public_bytes(Encoding.DER)).decode()
 
     def fact(self, **changes: Any) -> dict[str, Any]:
-        return {"kind": "issuer", "iss": IDP, "aud": FABRIC, "saml_certificates": [self.der], **changes}
+        same = {"same_people_as": "https://login.88mph.com"}  # one directory, which speaks both
+        return {"kind": "issuer", "iss": IDP, "aud": FABRIC, "saml_certificates": [self.der], **same, **changes}
 
     def sign(self, method: str, data: bytes) -> bytes:
         """XML Signature 1.1 section 6.4, whatever the algorithm is worth."""

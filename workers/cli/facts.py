@@ -71,16 +71,22 @@ async def run_apply(args: argparse.Namespace, out: Output) -> int:
         raise Stop(Exit.REFUSED, "manifest_invalid", str(error)) from None
     revision: int | None = None
     plans: list[dict[str, Any]] = []
+    warnings: list[str] = []
     async with operator(args) as client:
         for batch in batches(changes, divide=args.split):
             planned = await client.apply(batch, reason=args.reason, plan_only=True)
             show_plan(out, planned.plan, batch)
+            for warning in planned.warnings:
+                out.say(f"warning: {warning}")
+            warnings += planned.warnings
             plans += [line.plain() for line in planned.plan]
             if args.plan or all(line.action == "unchanged" for line in planned.plan):
                 continue
             confirm(args, out)
             revision = (await client.apply(batch, reason=args.reason)).revision
-    out.value({"plan": plans, "revision": revision}, "" if revision is None else f"applied, facts revision {revision}")
+    out.value(
+        {"plan": plans, "revision": revision, "warnings": warnings}, "" if revision is None else f"applied, facts revision {revision}"
+    )
     return Exit.DONE
 
 

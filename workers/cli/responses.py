@@ -10,6 +10,7 @@ from typing import Any
 
 from schemas.commands import Lift, Revoke
 from schemas.signals import CAEP, SET_TYP
+from schemas.subject_ids import person_in
 from workers.cli.common import Commands, command, group, operator, operators, settings_of
 from workers.cli.exits import Exit, Stop
 from workers.cli.output import Output
@@ -37,7 +38,7 @@ def add(commands: Commands) -> None:
     send.add_argument("--iss", required=True)
     send.add_argument("--kid", required=True)
     send.add_argument("--event", default="risk-level-change", help="a CAEP event type, or a whole URI")
-    send.add_argument("--subject", required=True, metavar="SPIFFE-ID-OR-EMAIL")
+    send.add_argument("--subject", required=True, metavar="SUBJECT", help="SPIFFE ID, email address or ISSUER#SUB")
     send.add_argument("--instance", default=None)
     send.add_argument("--level", default="high", choices=("low", "medium", "high"))
 
@@ -71,10 +72,10 @@ async def run_lift(args: argparse.Namespace, out: Output) -> int:
 
 
 def subject_of(subject: str, instance: str | None) -> dict[str, Any]:
-    """A subject identifier, RFC 9493: `uri`, `email`, or complex with Weft's `instance` member."""
+    """A subject identifier, RFC 9493: `uri`, `iss_sub` (ISSUER#SUB), `email`, or complex with Weft's `instance` member."""
     if not subject.startswith("spiffe://"):
-        return {"format": "email", "email": subject}
-    workload = {"format": "uri", "uri": subject}
+        return dict(person_in(subject))
+    workload: dict[str, Any] = {"format": "uri", "uri": subject}
     if instance is None:
         return workload
     return {"format": "complex", "workload": workload, "instance": {"format": "opaque", "id": instance}}

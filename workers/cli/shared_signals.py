@@ -107,9 +107,6 @@ def subject_from(said: str) -> dict[str, Any]:
     """A subject identifier, RFC 9493."""
     if said.startswith("{"):
         return dict(_json(said))
-    iss, mark, sub = said.partition("#")
-    if mark and iss.startswith("https://"):
-        return {"format": "iss_sub", "iss": iss, "sub": sub}
     return subject_of(said, None)
 
 

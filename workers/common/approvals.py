@@ -11,6 +11,7 @@ from schemas.approvals import Ask
 from schemas.decision import DecisionInput
 from schemas.facts import Approval, Person
 from streams.facts_table import FactsTable
+from workers.common.people import parts_of
 from workers.common.roles import holds
 
 ASK_LIFE_S = 900  # how long a person may take
@@ -58,7 +59,8 @@ def why_not(person: Person | None, agent: str, user: str | None, facts: FactsTab
     """Why this person may not approve a request of this agent, on behalf of this user; none where they may.
 
     1. An active operator.  2. An approver of a namespace above the agent, by role or by the relation `may_approve`.  3. Not the human on
-    whose behalf it is asked; where there is one, the person's record has to say who they are as a user, or nobody could tell.
+    whose behalf it is asked; where there is one, the person's record has to say who they are as a user, or nobody could tell.  A namesake
+    at another provider counts as the same human: it often is.
     """
     if person is None or person.state != "active":  # 1
         return "you are not an active operator of this fabric"
@@ -68,7 +70,7 @@ def why_not(person: Person | None, agent: str, user: str | None, facts: FactsTab
         return None
     if person.user is None:  # 3
         return "it is asked on behalf of a person, and your own record does not say which user you are"
-    if user.casefold() in (person.user.casefold(), person.name.casefold()):
+    if parts_of(user).sub.casefold() in (parts_of(person.user).sub.casefold(), parts_of(person.name).sub.casefold()):
         return "it is asked on your own behalf"
     return None
 

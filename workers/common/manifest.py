@@ -33,7 +33,7 @@ MAX_BATCH_BYTES = 240_000  # of their JSON; a message of the fabric holds 256 Ki
 _ORDER = tuple(
     Kind(name)
     for name in (
-        "key", "namespace", "person", "issuer", "transmitter", "policy", "response", "detection", "subscription", "authserver",
+        "key", "namespace", "issuer", "person", "transmitter", "policy", "response", "detection", "subscription", "authserver",
         "tool", "agent", "client", "relation", "posture",
         "point", "approval", "pending",
     )

@@ -113,14 +113,15 @@ class OperatorClient:
     async def apply(self, changes: Sequence[Change], *, reason: str | None = None, plan_only: bool = False, split: bool = False) -> Applied:
         """One atomic batch of at most 1,000 changes, or its plan alone; with `split` as many as it takes, up to the first refusal."""
         plan: tuple[PlanLine, ...] = ()
+        warnings: tuple[str, ...] = ()
         revision: int | None = None
         for batch in split_changes(changes) if split else (tuple(changes),):
             if not 0 < len(batch) <= MAX_BATCH:
                 raise Refused(DenyReason.TOO_LARGE, f"{len(batch)} changes are not one batch of 1 to {MAX_BATCH}: split them")
             asked = Apply(changes=batch, reason=reason, plan_only=plan_only)
             done = await self._ask(subjects.APPLY.at(self.name), commands.APPLY, asked, Applied)
-            plan, revision = (*plan, *done.plan), done.revision
-        return Applied(plan=plan, revision=revision)
+            plan, warnings, revision = (*plan, *done.plan), (*warnings, *done.warnings), done.revision
+        return Applied(plan=plan, revision=revision, warnings=warnings)
 
     async def resolve_client(self, client_id: str) -> cimd.Resolved:
         """What a client's metadata document says now, fetched by the fabric; nothing is written."""

@@ -6,8 +6,7 @@ stream and no log; its digest does.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from weft.digest import sha256
@@ -18,9 +17,9 @@ from schemas.reasons import DenyReason
 from workers.common.bundles import cached_key
 from workers.common.credentials import IdentityRefused, audiences, check_times, parsed, signed_claims
 from workers.common.jose import ParsedJWS, PublicKey
+from workers.common.people import IDENTIFIER, NoPerson, person_of
 
 MAX_USER_TOKEN_BYTES = 16_384
-_IDENTIFIER = re.compile(r"[!-~]{1,512}", re.ASCII)  # printable and without white space: it becomes `user:<sub>` in the graph
 
 
 class TokenIssuers(Protocol):
@@ -28,6 +27,9 @@ class TokenIssuers(Protocol):
 
     def issuer(self, iss: str) -> UserIssuer | None:
         """By its exact `iss`."""
+
+    def issuers(self) -> tuple[UserIssuer, ...]:
+        """All of them."""
 
 
 def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id: str, now: float, jkt: str | None = None) -> UserRights:
@@ -37,6 +39,7 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     of it signed.  4. `aud` holds the name that this provider has for the fabric.  5. Now lies within `exp`, `nbf` and `iat`.
     6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it.  8. Nobody else acts in it
     already (`act`).  9. Where it is bound to a key (`cnf`), it is the caller's.
+    10. `sub` names a person of this provider and of no other (workers.common.people).
     NOT checked: whether the person is known and delegates; those are relation facts, and an unknown person has no rights.
     """
     jws = parsed(unverified_token, MAX_USER_TOKEN_BYTES, DenyReason.USER_TOKEN_INVALID)  # 1
@@ -61,7 +64,7 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     if "cnf" in claims and (jkt is None or claims["cnf"] != {"jkt": jkt}):  # 9
         raise _refused("bound to a key that the caller has not shown")
     return UserRights(
-        sub=text_of(claims, "sub"),
+        sub=whom(claims, issuer, issuers.issuers()),  # 10
         iss=issuer.iss,
         scope=scope_of(claims.get("scope", "")),
         client_id=client_id,
@@ -71,6 +74,14 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     )
 
 
+def whom(claims: Mapping[str, Any], issuer: UserIssuer, issuers: Iterable[UserIssuer]) -> str:
+    """The person whom a provider's claims are about, as this fabric calls them.  Raises IdentityRefused."""
+    try:
+        return person_of(issuer, text_of(claims, "sub"), issuers)
+    except NoPerson as nobody:
+        raise _refused(str(nobody)) from None
+
+
 def _refused(detail: str) -> IdentityRefused:
     return IdentityRefused(DenyReason.USER_TOKEN_INVALID, detail)
 
@@ -78,7 +89,7 @@ def _refused(detail: str) -> IdentityRefused:
 def text_of(claims: Mapping[str, Any], name: str) -> str:
     """An identifier among the claims.  Raises IdentityRefused."""
     value = claims.get(name)
-    if not isinstance(value, str) or not _IDENTIFIER.fullmatch(value):
+    if not isinstance(value, str) or not IDENTIFIER.fullmatch(value):
         raise _refused(f"{name} is missing or not an identifier")
     return value
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 from weft.spiffeid import SpiffeID
 
 from schemas.commands import Change
-from schemas.facts import Agent, FactBody, Kind, Namespace, Person, Tool
+from schemas.facts import Agent, FactBody, Kind, Namespace, Person, Tool, Transmitter, UserIssuer
 from streams.facts_table import FactsTable
 
 
@@ -59,6 +60,15 @@ class Prospect:
     def people(self) -> Iterator[Person]:
         """Every operator."""
         yield from (body for body in self._all(Kind.PERSON) if isinstance(body, Person))
+
+    @cached_property
+    def issuers(self) -> tuple[UserIssuer, ...]:
+        """Every provider of people."""
+        return tuple(body for body in self._all(Kind.ISSUER) if isinstance(body, UserIssuer))
+
+    def transmitters(self) -> Iterator[Transmitter]:
+        """Every transmitter."""
+        yield from (body for body in self._all(Kind.TRANSMITTER) if isinstance(body, Transmitter))
 
     def deleted(self, kind: Kind) -> Iterator[Change]:
         """The changes that would delete a fact of this kind."""

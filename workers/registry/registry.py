@@ -25,6 +25,7 @@ from workers.registry.authorize import missing_role
 from workers.registry.planning import MAX_MESSAGES, conflict_of, messages_of, plan_of
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric
+from workers.registry.rules_people import warnings
 from workers.registry.validate import validate
 
 APPLY_DEADLINE_S = 4.0  # within the request's 5 s, so that the answer still arrives
@@ -60,6 +61,7 @@ class Draft:
     plan: tuple[PlanLine, ...]
     messages: tuple[Outgoing, ...]
     revision: int
+    warnings: tuple[str, ...] = ()
 
 
 LastFact = Callable[[str], Awaitable[Stored | None]]  # the newest message on a subject or filter; raises Unavailable
@@ -82,13 +84,13 @@ class Registry:
             if isinstance(draft, Failure):
                 return draft
             if asked.plan_only or not draft.messages:
-                return Applied(plan=draft.plan, revision=None if asked.plan_only else draft.revision)
+                return Applied(plan=draft.plan, revision=None if asked.plan_only else draft.revision, warnings=draft.warnings)
             revision = await self._commit(draft, left)
             if isinstance(revision, Failure):
                 return revision
             if revision is not None:
                 await self._facts.wait_for(revision, SEEN_S)
-                return Applied(plan=draft.plan, revision=revision)
+                return Applied(plan=draft.plan, revision=revision, warnings=draft.warnings)
             await self._catch_up()
         return Failure(reason=DenyReason.CONFLICT, detail="others keep changing what this relies on; nothing was written, try again")
 
@@ -112,7 +114,7 @@ class Registry:
         if len(messages) > MAX_MESSAGES:
             detail = f"{len(messages) - 1} changes rely on namespaces and need a guard: at most {MAX_MESSAGES - 1} fit one batch, --split"
             return Failure(reason=DenyReason.TOO_LARGE, detail=detail)
-        return Draft(plan, messages, table.revision)
+        return Draft(plan, messages, table.revision, tuple(warnings(prospect)))
 
     async def _commit(self, draft: Draft, deadline_s: float) -> int | Failure | None:
         """The revision; none where somebody was faster."""

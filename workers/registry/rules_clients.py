@@ -17,6 +17,7 @@ from schemas.clients import TOKEN_EXCHANGE
 from schemas.commands import Change
 from schemas.facts import Client
 from workers.common.bundles import cached_key
+from workers.registry import rules_people
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 from workers.registry.rules_trust import key_set
@@ -34,6 +35,7 @@ _NEEDS = {
 def client(change: Change, body: Client, prospect: Prospect, _: Fabric) -> Problems:
     """An identifier of one of three kinds, one way to prove it, and something that it may ask for."""
     yield from (invalid(change, text) for text in _identifier(body, prospect))
+    yield from rules_people.client(change, body, prospect)
     yield from _proof(change, body)
     yield from _rights(change, body)
 

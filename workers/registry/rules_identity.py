@@ -10,7 +10,7 @@ from schemas.facts import Agent, Kind, Namespace, Person
 from schemas.reasons import DenyReason
 from workers.common.decision.patterns import covers
 from workers.common.roles import holds
-from workers.registry import rules_egress
+from workers.registry import rules_egress, rules_people
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, check_environment, check_patterns, invalid
 
@@ -85,8 +85,9 @@ def namespaces_deleted(prospect: Prospect) -> Problems:
             yield invalid(above[-1], f"it is the last namespace above {agent_left.id}")
 
 
-def person(change: Change, body: Person, _: Prospect, __: Fabric) -> Problems:
-    """A real key."""
+def person(change: Change, body: Person, prospect: Prospect, _: Fabric) -> Problems:
+    """A real key; as a user somebody whom a provider could name."""
+    yield from rules_people.named(change, body, prospect)
     try:
         decode_public(body.nkey, "U")
     except InvalidKey:

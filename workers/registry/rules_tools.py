@@ -6,7 +6,7 @@ import re
 
 from schemas.commands import Change
 from schemas.facts import Kind, Relation, Tool
-from workers.registry import rules_egress, rules_servers
+from workers.registry import rules_egress, rules_people, rules_servers
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_environment, check_patterns, invalid
 from workers.registry.rules_identity import check_unrelated
@@ -110,6 +110,7 @@ def relation(change: Change, body: Relation, prospect: Prospect, _: Fabric) -> P
         return
     if body.subject == body.object:
         yield invalid(change, "it leads from a thing to itself")
+    yield from rules_people.named(change, body, prospect)
     yield from check_patterns(change, "actions", body.actions)
     yield from check_patterns(change, "purposes", body.purposes)
     if body.relation != "delegates_to" and body.purposes != ("*",):

@@ -25,6 +25,7 @@ from schemas.subject_ids import parse_subject
 from workers.common.decision.cedar import PolicyError, parse
 from workers.common.decision.vocabulary import faults
 from workers.common.responserules import faults as faults_of_policy
+from workers.registry import rules_people
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, check_patterns, invalid
 
@@ -109,7 +110,7 @@ def key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
         yield invalid(change, "jwks: every key needs a kid of its own")
 
 
-def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problems:
+def issuer(change: Change, body: UserIssuer, prospect: Prospect, _: Fabric) -> Problems:
     """Keys that can verify: of OpenID, of SAML, or both; one that had none would be nobody's word."""
     if not body.jwks and not body.saml_certificates:
         yield invalid(change, "it has neither jwks nor saml_certificates: nothing that it says could be verified")
@@ -120,6 +121,7 @@ def issuer(change: Change, body: UserIssuer, _: Prospect, __: Fabric) -> Problem
             yield invalid(change, f"saml_certificates[{position}] {fault}")
     if len(set(body.saml_certificates)) != len(body.saml_certificates):
         yield invalid(change, "saml_certificates names one twice")
+    yield from rules_people.issuer(change, body, prospect)
 
 
 def certificate_fault(text: str) -> str | None:
@@ -138,9 +140,10 @@ def certificate_fault(text: str) -> str | None:
     return "has a key that no signature algorithm taken here uses: RSA, or EC on P-256, P-384 or P-521"
 
 
-def transmitter(change: Change, body: Transmitter, _: Prospect, __: Fabric) -> Problems:
+def transmitter(change: Change, body: Transmitter, prospect: Prospect, _: Fabric) -> Problems:
     """Keys that can verify, and a ceiling that is one."""
     yield from key_set(change, body.jwks)
+    yield from rules_people.transmitter(change, body, prospect)
     if not body.trust:
         yield invalid(change, "trust is empty: its word would be worth nothing")
     if not body.ceiling.namespaces:

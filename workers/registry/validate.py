@@ -39,7 +39,7 @@ from schemas.facts import (
 )
 from schemas.reasons import DenyReason
 from streams.facts_keys import key_of, subject_of
-from workers.registry import rules_clients, rules_identity, rules_servers, rules_tools, rules_trust
+from workers.registry import rules_clients, rules_identity, rules_people, rules_servers, rules_tools, rules_trust
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problem, Problems, invalid
 
@@ -96,6 +96,7 @@ def _rules(prospect: Prospect, changes: tuple[Change, ...], fabric: Fabric) -> P
     yield from rules_tools.tools_relied_upon(prospect)
     yield from rules_servers.servers_relied_upon(prospect)
     yield from rules_trust.tokens_signed(prospect, changes)
+    yield from rules_people.told_apart(prospect, fabric)
 
 
 def _put(change: Change, prospect: Prospect, fabric: Fabric) -> Problems:  # noqa: C901, PLR0911, PLR0912 - one line per kind

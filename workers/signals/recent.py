@@ -2,7 +2,8 @@
 
 Whichever copy of this worker answers a signal has seen every one that was stored before it, whoever answered those: it reads on from where
 it stopped, and after a restart from the start of the longest window.  What stands on the stream is verified again, and assessed by the
-facts as they are now; when a policy or a transmitter changes, it is read anew.  Without a rule that counts nothing is read at all.
+facts as they are now; when a policy, a transmitter or a provider of people changes, it is read anew.  Without a rule that counts nothing
+is read at all.
 
 What cannot be verified, since its sender's keys are out of reach, is put aside until they are not: nobody else's signal waits for it, but
 for the moment that a try takes, now and then.
@@ -65,7 +66,7 @@ class Recent:
         self._senders = senders
         self._tried: dict[str, float] = {}
         self._turn = asyncio.Lock()
-        self._of = (-1, -1)
+        self._of: tuple[int, ...] = ()
         self._forget_all(0.0)
 
     def _forget_all(self, since: float) -> None:
@@ -94,7 +95,7 @@ class Recent:
 
     def _fit(self, since: float) -> None:
         """Start anew where the facts that signals are assessed by have changed, or the message is older than what is remembered."""
-        of = (self._facts.version(Kind.RESPONSE), self._facts.version(Kind.TRANSMITTER))
+        of = tuple(self._facts.version(kind) for kind in (Kind.RESPONSE, Kind.TRANSMITTER, Kind.ISSUER))
         if of != self._of or self._read == 0 or since < self._since:
             self._of = of
             self._forget_all(since)
@@ -123,7 +124,7 @@ class Recent:
         except (Malformed, SETRefused):
             return
         else:
-            self._seen.add(assess(verified, stored_at=at))
+            self._seen.add(assess(verified, self._facts.issuers(), stored_at=at))
 
     async def _look_again(self) -> None:
         """At what was put aside.  A key that its sender does not publish is none: what it signed counts for nothing any more."""

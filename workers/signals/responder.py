@@ -155,7 +155,7 @@ class Responder:
             await _later(msg, fault)
 
     async def _respond(self, verified: VerifiedSET, seq: int, stored_at: float) -> None:
-        signal = assess(verified, stored_at=stored_at)
+        signal = assess(verified, self._facts.issuers(), stored_at=stored_at)
         seen = await self._recent.up_to(seq, stored_at)
         unreadable = bool(self._facts.unreadable(Kind.RESPONSE))
         world = World(self._facts.responses(), self._facts.transmitter, seen, self._trust_domain, unreadable)

@@ -13,13 +13,14 @@ import pytest_asyncio
 
 from schemas.commands import FAILED, LIFT, REVOKE, Lift, Revoke
 from schemas.events import CAEP
-from schemas.facts import ResponsePolicy, Transmitter, TransmitterCeiling
+from schemas.facts import Relation, ResponsePolicy, Transmitter, TransmitterCeiling
 from schemas.points import SET_DELIVERED, SetDelivery
 from schemas.responses import ResponseRule
 from schemas.subject_ids import parse_subject
 from streams import subjects
 from streams.bus import event
 from tests.support.identities import Signer
+from tests.support.people import PARTNER, provider
 from tests.support.receiving import DOC, POLL, ROOT, STRANGER, Stage, stage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -33,13 +34,16 @@ SENDER, AUD = "https://risk.example", "https://txn-svc.88mph.com"
 async def ssf(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage]:
     async with stage(tmp_path_factory.mktemp("told")) as running:
         ceiling = TransmitterCeiling(namespaces=(ROOT,), strongest="quarantine")
-        sender = Transmitter(iss=SENDER, aud=AUD, jwks={"keys": [RISK.jwk]}, trust={"*": "high"}, ceiling=ceiling)
+        sender = Transmitter(iss=SENDER, aud=AUD, jwks={"keys": [RISK.jwk]}, trust={"*": "high"}, ceiling=ceiling, people=("https://op",))
+        partner = sender.model_copy(update={"iss": PARTNER, "people": None})
         rules = (
             ResponseRule(name="proof", events=(f"{CAEP}credential-change",), confidence="high", response="step_up"),
             ResponseRule(name="high", confidence="high", response="quarantine"),
             ResponseRule(name="medium", confidence="medium", response="narrow", actions=("read",), max_ttl_s=30, duration_s=600),
         )
-        await running.server.put_facts(sender, ResponsePolicy(name="default", rules=rules))
+        await running.server.put_facts(sender, partner, ResponsePolicy(name="default", rules=rules))
+        known = Relation(subject="user:partner::carl", relation="member_of", object="team:partners")
+        await running.server.put_facts(provider("https://op"), provider(PARTNER, "partner"), known)
         yield running
 
 
@@ -57,11 +61,11 @@ async def lift(ssf: Stage, scope: str, value: str) -> None:
     await command(ssf, subjects.LIFT, LIFT, Lift.model_validate({"id": uuid.uuid4().hex, "scope": scope, "value": value, "reason": "over"}))
 
 
-async def signal(ssf: Stage, level: str, sub_id: dict[str, Any], what: str = "risk-level-change") -> None:
+async def signal(ssf: Stage, level: str, sub_id: dict[str, Any], what: str = "risk-level-change", sender: str = SENDER) -> None:
     now = int(time.time())
     payload = {"principal": "WORKLOAD", "current_level": level, "credential_type": "x509", "change_type": "revoke"}
     claims = {
-        "iss": SENDER, "aud": AUD, "iat": now, "jti": uuid.uuid4().hex, "sub_id": sub_id, "events": {f"{CAEP}{what}": payload},
+        "iss": sender, "aud": AUD, "iat": now, "jti": uuid.uuid4().hex, "sub_id": sub_id, "events": {f"{CAEP}{what}": payload},
     }  # fmt: skip
     edge = await ssf.server.worker("edge")
     delivery = event(SET_DELIVERED, SetDelivery(set=RISK.sign(claims, typ="secevent+jwt")), source="/test")
@@ -152,6 +156,30 @@ async def test_a_signal_about_a_person_is_told_in_its_own_words(ssf: Stage, abou
     assert set(got) == {"session-revoked", "risk-level-change"}
     assert got["risk-level-change"]["principal"] == "USER"
     assert {json.dumps(payload["sub_id"]) for payload in got.values()} == {json.dumps(about)}
+    await ssf.delete(stream)
+
+
+async def test_a_person_is_told_of_by_the_provider_that_calls_them_so(ssf: Stage) -> None:
+    """INVARIANT: a receiver hears of a person by their own provider's `iss` and `sub`.
+
+    Broken by telling the fabric's own name, or an address that another provider's people may have too: it would act on the wrong one.
+    """
+    stream = await ssf.create({"method": POLL})
+    carl = {"format": "iss_sub", "iss": PARTNER, "sub": "carl"}
+    await revoke(ssf, "user", "partner::carl")
+    got = await received(ssf, stream, 2)
+    assert {json.dumps(payload["sub_id"]) for payload in got.values()} == {json.dumps(carl)}
+    await lift(ssf, "user", "partner::carl")
+    assert (await received(ssf, stream, 1))["risk-level-change"]["sub_id"] == carl
+    for said in (
+        {"format": "email", "email": "dora@88mph.com"},
+        {"format": "aliases", "identifiers": [{"format": "email", "email": "dora@88mph.com"}]},
+    ):
+        await signal(ssf, "HIGH", said, sender=PARTNER)
+        got = await received(ssf, stream, 2)
+        assert {json.dumps(payload["sub_id"]) for payload in got.values()} == {json.dumps(carl | {"sub": "dora@88mph.com"})}
+        await lift(ssf, "user", "partner::dora@88mph.com")
+        # nobody whom the facts know: this was the fabric's word, and only the signal's own could name her
     await ssf.delete(stream)
 
 

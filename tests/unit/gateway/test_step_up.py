@@ -310,6 +310,7 @@ def test_nobody_approves_what_is_asked_on_their_own_behalf(user: str | None) -> 
     asked = (RESEARCHER, MARTY, table, NOW)
     assert why_not(person(DOC, "approver", user=user), *asked) is not None
     assert why_not(person(DOC, "approver", user="doc@88mph.com", name=MARTY), *asked) is not None
+    assert why_not(person(DOC, "approver", user=f"partner::{MARTY}"), *asked) is not None, "a namesake at another provider"
     assert why_not(person(DOC, "approver", user="doc@88mph.com"), *asked) is None
 
 

@@ -25,6 +25,9 @@ class Issuers:
     def issuer(self, iss: str) -> UserIssuer | None:
         return self._known.get(iss)
 
+    def issuers(self) -> tuple[UserIssuer, ...]:
+        return tuple(self._known.values())
+
 
 def token(signer: Signer = SIGNER, *, typ: str | None = "at+jwt", **changes: Any) -> str:
     return signer.sign(user_claims(**changes), typ=typ)
@@ -154,3 +157,28 @@ def test_scope_may_be_absent_and_aud_an_array() -> None:
 @given(st.text(max_size=300))
 def test_garbage_is_refused(text: str) -> None:
     refused(text)
+
+
+@pytest.mark.parametrize(("namespace", "name"), [("", "marty"), ("partner", "partner::marty")])
+def test_sub_is_a_person_of_its_own_provider(namespace: str, name: str) -> None:
+    """INVARIANT: a person is named by the provider's fact and its `sub` together (draft-ietf-oauth-transaction-tokens-10: `sub` is unique).
+
+    Broken by taking `sub` alone: another provider's marty would act with the rights of this one's.
+    """
+    other = UserIssuer(iss="https://other.example", jwks={"keys": [SIGNER.jwk]}, aud=ISSUER.aud, namespace="other")
+    issuers = Issuers(ISSUER.model_copy(update={"namespace": namespace}), other)
+    rights = verify(token(sub="marty"), issuers)
+    assert (rights.sub, rights.iss) == (name, ISSUER.iss)
+    assert verify(token(sub="marty", iss=other.iss), issuers).sub == "other::marty"
+
+
+def test_a_sub_that_looks_like_another_providers_person() -> None:
+    assert "another provider's namespace" in refused(token(sub="other::marty"))
+
+
+def test_providers_that_cannot_be_told_apart() -> None:
+    other = UserIssuer(iss="https://other.example", jwks={"keys": [SIGNER.jwk]}, aud=ISSUER.aud)
+    assert "same_people_as" in refused(token(), Issuers(ISSUER, other))
+    assert "same_people_as" in refused(token(iss=other.iss), Issuers(ISSUER, other))
+    follows = other.model_copy(update={"same_people_as": ISSUER.iss})
+    assert verify(token(iss=other.iss), Issuers(ISSUER, follows)).sub == verify(token(), Issuers(ISSUER, follows)).sub

@@ -42,7 +42,7 @@ class Keys:
 
 
 def a_table() -> Any:
-    return SimpleNamespace(responses=lambda: (COUNTS,), version=lambda _: 1)
+    return SimpleNamespace(responses=lambda: (COUNTS,), issuers=tuple, version=lambda _: 1)
 
 
 async def read(seen: Recent, seq: int) -> int | None:

@@ -12,6 +12,7 @@ from schemas.signals import CAEP, DETECTIONS, POINTS, RISC, SecurityEventToken
 from streams.facts_table import FactsTable
 from workers.signals.policy.assess import assess, subject_of
 from workers.signals.policy.pace import Pace
+from workers.signals.policy.persons import Speaker
 from workers.signals.policy.respond import Act, Recorded, Response, TakeBack, World, respond
 from workers.signals.policy.targets import Target
 from workers.signals.policy.windows import Seen
@@ -66,7 +67,7 @@ def answer(
     **sender: Any,
 ) -> Response:
     held = transmitter(**sender)
-    signal = assess(verified(event, payload, sub_id or instance(), held), stored_at=NOW)
+    signal = assess(verified(event, payload, sub_id or instance(), held), (), stored_at=NOW)
     world = World(policies, lambda iss: held if iss == ISS else None, Seen(), "88mph.com", unreadable)
     return respond(signal, world)[0]
 
@@ -98,13 +99,13 @@ def test_the_confidence_of_an_event(event: str, payload: dict[str, Any], confide
 
     Broken by taking the sender's own `confidence` for what it is.
     """
-    assert assess(verified(event, payload, uri(), transmitter()), stored_at=NOW).confidence == confidence
+    assert assess(verified(event, payload, uri(), transmitter()), (), stored_at=NOW).confidence == confidence
 
 
 def test_trust_bounds_the_word_and_none_is_worth_nothing() -> None:
     held = transmitter(trust={RISK: "medium"})
-    assert assess(verified(RISK, HIGH, uri(), held), stored_at=NOW).confidence == "medium"
-    assert assess(verified(f"{CAEP}session-revoked", {}, uri(), held), stored_at=NOW).confidence is None
+    assert assess(verified(RISK, HIGH, uri(), held), (), stored_at=NOW).confidence == "medium"
+    assert assess(verified(f"{CAEP}session-revoked", {}, uri(), held), (), stored_at=NOW).confidence is None
 
 
 @pytest.mark.parametrize(("said", "counts"), [(NOW - 50, NOW - 50), (NOW - 0.5, NOW - 1), (NOW + 50, NOW), (NOW * 1000, NOW), (None, NOW)])
@@ -114,8 +115,8 @@ def test_nothing_happened_later_than_it_was_said(said: Any, counts: int) -> None
     Broken by believing `event_timestamp`: a contrary signal of next year would take back everything said until then.
     """
     payload = {**HIGH, "event_timestamp": said}
-    assert assess(verified(RISK, payload, uri(), transmitter()), stored_at=NOW + 5).event_time == counts
-    assert assess(verified(RISK, HIGH, uri(), transmitter(), iat=NOW + 30), stored_at=NOW).event_time == NOW
+    assert assess(verified(RISK, payload, uri(), transmitter()), (), stored_at=NOW + 5).event_time == counts
+    assert assess(verified(RISK, HIGH, uri(), transmitter(), iat=NOW + 30), (), stored_at=NOW).event_time == NOW
 
 
 def test_high_quarantines_the_instance_alone() -> None:
@@ -183,7 +184,7 @@ def test_beyond_the_ceiling_nothing_is_done_and_it_is_said(sub_id: dict[str, Any
 
 
 def test_a_person_is_hit_by_a_sender_of_the_whole_trust_domain() -> None:
-    acted = answer(HIGH, {"format": "iss_sub", "iss": "https://idp", "sub": "m@88mph.com"}, namespaces=("spiffe://88mph.com",))
+    acted = answer(HIGH, {"format": "email", "email": "m@88mph.com"}, namespaces=("spiffe://88mph.com",))
     assert isinstance(acted, Act)
     assert acted.target == Target("user", "m@88mph.com")
 
@@ -220,7 +221,7 @@ def test_a_small_suspicion_of_the_fabrics_own_is_no_all_clear(iss: str) -> None:
     """
     held = transmitter(iss=iss)
     claims = {"iss": iss, "iat": NOW, "jti": "j1", "aud": ["a"], "sub_id": instance(), "events": {RISK: LOW}}
-    signal = assess(VerifiedSET(SecurityEventToken.model_validate(claims, strict=False), held), stored_at=NOW)
+    signal = assess(VerifiedSET(SecurityEventToken.model_validate(claims, strict=False), held), (), stored_at=NOW)
     (said,) = respond(signal, World((DEFAULT,), lambda _: held, Seen(), "88mph.com"))
     assert isinstance(said, Recorded)
     assert said.chosen is not None
@@ -235,7 +236,7 @@ def test_a_workload_that_no_record_holds_is_nobody(sub_id: dict[str, Any]) -> No
     hundred such signals keep everybody else's from being answered.
     """
     held = transmitter()
-    signal = assess(verified(RISK, HIGH, sub_id, held), stored_at=NOW)
+    signal = assess(verified(RISK, HIGH, sub_id, held), (), stored_at=NOW)
     (said,) = respond(signal, World((DEFAULT,), lambda _: held, Seen(), "88mph.com"))
     assert isinstance(said, Recorded)
     told = Telling(FactsTable(), None, None, None).undone(signal, said, None)  # type: ignore[arg-type]  # it asks nobody
@@ -296,5 +297,5 @@ def test_a_complex_subject_is_read_member_by_member() -> None:
         "workload": uri(),
         "instance": {"format": "opaque", "id": INSTANCE},
     }
-    read = subject_of(verified(RISK, {}, claims, transmitter()).claims.sub_id)
+    read = subject_of(verified(RISK, {}, claims, transmitter()).claims.sub_id, Speaker(transmitter(), ()))
     assert (read.workload, read.instance, read.user) == (AGENT, INSTANCE, "m@88mph.com")

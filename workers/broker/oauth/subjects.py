@@ -11,6 +11,7 @@
 
 A provider names this client by its SPIFFE ID or its URL: an opaque client_id may be somebody else's there (a confused deputy's way in).
 
+Who is meant by a `sub`, the provider's fact says (workers.common.people); by the client's own word, the provider that its fact names.
 Whatever names a workload names the client's own: nobody vouches for another's.  A Transaction Token is `replacements`' business.  All
 refusals are OAuthRefused (invalid_request, RFC 8693 section 2.2.2), and repeat nothing.
 """
@@ -34,11 +35,12 @@ from schemas.token import Requested
 from streams.facts_table import FactsTable
 from workers.broker.oauth.clients import Authenticated, Once
 from workers.broker.oauth.refusals import OAuthRefused
+from workers.common import people
 from workers.common.accesstoken import AccessTokenRefused, VerifiedAccessToken, verify_access_token
 from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
 from workers.common.decision.draft import is_workload
 from workers.common.jose import ParsedJWS
-from workers.common.usertoken import MAX_USER_TOKEN_BYTES, jwks_key, party_of, scope_of, text_of
+from workers.common.usertoken import MAX_USER_TOKEN_BYTES, jwks_key, party_of, scope_of, text_of, whom
 from workers.common.verification import RevocationsKnown
 
 MAX_JSON_BYTES = 4096
@@ -102,7 +104,8 @@ def _access_token(token: str, client: Authenticated, reading: Reading) -> Vouche
     client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
     if not set(audiences(claims.get("aud"))) & set(client.client.protects):
         _check_addressed(claims, issuer, {client_id, may_act}, client)
-    return _person(token, "access_token", issuer, claims, scope=scope_of(claims.get("scope", "")), client_id=client_id, may_act=may_act)
+    scope = scope_of(claims.get("scope", ""))
+    return _person(token, "access_token", issuer, claims, reading, scope=scope, client_id=client_id, may_act=may_act)
 
 
 def _check_addressed(claims: Mapping[str, Any], issuer: UserIssuer, named: set[str | None], client: Authenticated) -> None:
@@ -141,7 +144,7 @@ def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
     if (len(named) > 1 and azp not in own) or azp not in (None, issuer.aud, *own):
         raise IdentityRefused(_INVALID, "issued to another client (azp)")
     _check_holder(claims, issuer, client)
-    return _person(token, "id_token", issuer, claims, scope=None, client_id=client.client.client_id)
+    return _person(token, "id_token", issuer, claims, reading, scope=None, client_id=client.client.client_id)
 
 
 def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
@@ -153,7 +156,7 @@ def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
         raise IdentityRefused(_INVALID, "aud is not this fabric")
     _check_holder(claims, issuer, client)
     scope = scope_of(claims["scope"]) if "scope" in claims else None
-    return _person(token, "jwt", issuer, claims, scope=scope, client_id=client.client.client_id)
+    return _person(token, "jwt", issuer, claims, reading, scope=scope, client_id=client.client.client_id)
 
 
 def _saml(token: str, type_: Literal["saml1", "saml2"], client: Authenticated, reading: Reading) -> Vouched:
@@ -163,7 +166,7 @@ def _saml(token: str, type_: Literal["saml1", "saml2"], client: Authenticated, r
     names = _known_to_others(client) | {reading.issuer, *client.client.protects}
     held = verify_assertion(token, type_, reading.facts, Presenter(frozenset(names), client.x5t), reading.now)
     claims = {"sub": held.name, "exp": held.exp}
-    vouched = _person(token, type_, held.issuer, claims, scope=None, client_id=client.client.client_id)
+    vouched = _person(token, type_, held.issuer, claims, reading, scope=None, client_id=client.client.client_id)
     return replace(vouched, once=Once(held.once, held.exp))
 
 
@@ -191,14 +194,15 @@ def _person(
     type_: SubjectType,
     issuer: UserIssuer,
     claims: Mapping[str, Any],
+    reading: Reading,
     *,
     scope: tuple[str, ...] | None,
     client_id: str,
     may_act: str | None = None,
 ) -> Vouched:
-    sub, exp, digest = text_of(claims, "sub"), claims["exp"], sha256(token)
-    subject = Subject(type=type_, sub=sub, iss=issuer.iss, scope=scope, exp=exp, digest=digest)
-    rights = UserRights(sub=sub, iss=issuer.iss, scope=scope or (), client_id=client_id, may_act=may_act, exp=exp, digest=digest)
+    person, exp, digest = whom(claims, issuer, reading.facts.issuers()), claims["exp"], sha256(token)
+    subject = Subject(type=type_, sub=person, iss=issuer.iss, scope=scope, exp=exp, digest=digest)
+    rights = UserRights(sub=person, iss=issuer.iss, scope=scope or (), client_id=client_id, may_act=may_act, exp=exp, digest=digest)
     return Vouched(subject, rights)
 
 
@@ -265,10 +269,10 @@ def _self_signed(token: str, client: Authenticated, reading: Reading) -> Vouched
     check_times(claims, reading.now, invalid=_INVALID, expired=_INVALID)
     if reading.now - claims.get("iat", 0) > MAX_SELF_SIGNED_AGE_S + SKEW_S:
         raise IdentityRefused(_INVALID, "made too long ago")
-    return _own_word(text_of(claims, "sub"), "self_signed", token, client, claims["exp"])
+    return _own_word(_said(claims, client, reading), "self_signed", token, client, claims["exp"])
 
 
-def _unsigned_json(text: str, client: Authenticated, _: Reading) -> Vouched:
+def _unsigned_json(text: str, client: Authenticated, reading: Reading) -> Vouched:
     """Good for nothing but who authenticated the request: no `exp`, no signature."""
     if len(text) > MAX_JSON_BYTES:
         raise IdentityRefused(_INVALID, f"longer than {MAX_JSON_BYTES} bytes")
@@ -276,7 +280,21 @@ def _unsigned_json(text: str, client: Authenticated, _: Reading) -> Vouched:
         claims = parse_object(text.encode(), "the subject token")
     except (Malformed, UnicodeEncodeError):
         raise IdentityRefused(_INVALID, "not a JSON object without duplicate names") from None
-    return _own_word(text_of(claims, "sub"), "unsigned_json", text, client, None)
+    return _own_word(_said(claims, client, reading), "unsigned_json", text, client, None)
+
+
+def _said(claims: Mapping[str, Any], client: Authenticated, reading: Reading) -> str:
+    """The client itself, or a person of the provider whose people its fact lets it name; without one, of none that has a namespace."""
+    sub, of = text_of(claims, "sub"), client.client.people
+    if sub in (client.client.client_id, client.workload):
+        return sub
+    issuer = None if of is None else reading.facts.issuer(of)
+    if of is not None and issuer is None:
+        raise IdentityRefused(_INVALID, "the provider whose people the client names is not among the facts")
+    try:
+        return people.named("", sub) if issuer is None else people.person_of(issuer, sub, reading.facts.issuers())
+    except people.NoPerson as nobody:
+        raise IdentityRefused(_INVALID, str(nobody)) from None
 
 
 def _own_word(sub: str, type_: SubjectType, token: str, client: Authenticated, exp: int | None) -> Vouched:

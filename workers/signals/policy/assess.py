@@ -9,6 +9,7 @@ can have the smallest of it said.  So a level of LOW is another's all-clear, and
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,8 +17,10 @@ from weft.digest import sha256
 from weft.spiffeid import MAX_REGISTERED_BYTES, InvalidSpiffeID, SpiffeID
 
 from schemas.events import CAEPEvent, Event, caep, risc
+from schemas.facts import UserIssuer
 from schemas.signals import DETECTIONS, POINTS
-from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, EmailSubject, IssSubSubject, OpaqueSubject, UriSubject
+from schemas.subject_ids import AliasesSubject, AnySubject, ComplexSubject, OpaqueSubject, UriSubject
+from workers.signals.policy.persons import Speaker
 from workers.signals.verify import VerifiedSET
 
 Confidence = Literal["low", "medium", "high"]
@@ -33,7 +36,7 @@ class Subject:
 
     workload: str | None = None  # a SPIFFE ID
     instance: str | None = None
-    user: str | None = None
+    user: str | None = None  # as this fabric calls them
     transaction: str | None = None  # a `txn`
     key: str | None = None  # the `kid` of a key that signs tokens
 
@@ -54,15 +57,17 @@ class Signal:
     at: int  # when SIGNALS took it
 
 
-def assess(verified: VerifiedSET, *, stored_at: float) -> Signal:
-    """`stored_at` is when SIGNALS took it: nothing can have happened later than that, or later than it was said."""
+def assess(verified: VerifiedSET, issuers: Sequence[UserIssuer], *, stored_at: float) -> Signal:
+    """`issuers`: the providers of people.  `stored_at` is when SIGNALS took it: nothing can have happened later than that, or later than
+    it was said.
+    """
     claims, happened = verified.claims, verified.happened
     return Signal(
         id=signal_id(claims.iss, claims.jti),
         iss=claims.iss,
         jti=claims.jti,
         event=verified.event,
-        subject=subject_of(claims.sub_id),
+        subject=subject_of(claims.sub_id, Speaker(verified.transmitter, issuers)),
         confidence=_confidence(verified.event, happened, verified.transmitter.trust),
         contrary=claims.iss not in OWN and _contrary(happened),
         event_time=min(_event_time(happened, claims.iat), claims.iat, int(stored_at)),
@@ -76,40 +81,24 @@ def signal_id(iss: str, jti: str) -> str:
     return f"{sha256(iss)}.{sha256(jti)}"
 
 
-def subject_of(sub_id: AnySubject) -> Subject:
+def subject_of(sub_id: AnySubject, speaker: Speaker) -> Subject:
     """RFC 9493 and the complex subject of SSF 1.0 section 3.2, with Weft's members.  A format that names none of ours says nothing."""
     match sub_id:
         case ComplexSubject():
             return Subject(
                 workload=_workload(sub_id.workload.uri) if sub_id.workload is not None else None,
                 instance=sub_id.instance.id if sub_id.instance is not None else None,
-                user=_user(sub_id.user) if sub_id.user is not None else None,
+                user=speaker.person(sub_id.user) if sub_id.user is not None else None,
                 transaction=sub_id.transaction.id if sub_id.transaction is not None else None,
                 key=_opaque(sub_id.members().get("key")),
             )
         case AliasesSubject():  # one party under several names: the first that we know
-            found = [subject_of(one) for one in sub_id.identifiers]
-            return Subject(
-                workload=next((one.workload for one in found if one.workload is not None), None),
-                user=next((one.user for one in found if one.user is not None), None),
-            )
+            found = (_workload(one.uri) for one in sub_id.identifiers if isinstance(one, UriSubject))
+            return Subject(workload=next((one for one in found if one is not None), None), user=speaker.person(sub_id))
         case UriSubject():
             return Subject(workload=_workload(sub_id.uri))
         case _:
-            return Subject(user=_user(sub_id))
-
-
-def _user(simple: AnySubject) -> str | None:
-    """A person as user tokens name them (`sub`).  Other formats name none that we could know."""
-    match simple:
-        case EmailSubject():
-            return simple.email
-        case IssSubSubject():
-            return simple.sub
-        case AliasesSubject():
-            return next((user for one in simple.identifiers if (user := _user(one)) is not None), None)
-        case _:
-            return None
+            return Subject(user=speaker.person(sub_id))
 
 
 def _opaque(member: object) -> str | None:

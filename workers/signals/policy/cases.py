@@ -1,7 +1,7 @@
 """Cases for `weft policy test`: signals in the order in which they arrive, and what has to come of them.
 
 A file of YAML documents.  The first may say which files hold the policies and transmitters under test (`uses`, beside it) and the trust
-domain; facts of these two kinds may also stand in the file itself.  Every other document is a case:
+domain; facts of these kinds, and the providers of people (`issuer`), may also stand in the file itself.  Every other document is a case:
 
     case: three medium signals in ten minutes
     signals:
@@ -27,7 +27,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from weft.spiffeid import SpiffeID
 
 from schemas.base import SpiffeIDText, Wire
-from schemas.facts import Level, ResponsePolicy, Scope, Transmitter
+from schemas.facts import Level, ResponsePolicy, Scope, Transmitter, UserIssuer
 from schemas.responses import Need
 from workers.common.manifest import Document, ManifestError, body_of, documents
 
@@ -53,7 +53,7 @@ class Said(Wire):
     payload: dict[str, Any] = {}
     workload: SpiffeIDText | None = None
     instance: str | None = None
-    user: str | None = None
+    user: str | None = None  # an email address, or ISSUER#SUB
     transaction: str | None = None
     key: str | None = None
     id: str | None = None  # its `jti`; two of one are one signal
@@ -100,6 +100,7 @@ class Suite(NamedTuple):
 
     policies: tuple[ResponsePolicy, ...]
     transmitters: tuple[Transmitter, ...]
+    issuers: tuple[UserIssuer, ...]
     trust_domain: str
     cases: tuple[Case, ...]
 
@@ -109,15 +110,16 @@ def load(path: Path) -> Suite:
     own = list(documents(path))
     uses = _read(Uses, own.pop(0)) if own and own[0].content.keys() <= Uses.model_fields.keys() else Uses()
     elsewhere = [document for name in uses.uses for document in documents(path.parent / name)]
-    facts = [body_of(document) for document in (*elsewhere, *own) if document.content.get("kind") in ("response", "transmitter")]
+    facts = [body_of(document) for document in (*elsewhere, *own) if document.content.get("kind") in ("response", "transmitter", "issuer")]
     policies = tuple(body for body in facts if isinstance(body, ResponsePolicy))
     transmitters = tuple(body for body in facts if isinstance(body, Transmitter))
+    issuers = tuple(body for body in facts if isinstance(body, UserIssuer))
     if not policies or not transmitters:
         raise ManifestError(f"{path.name}: it needs a response policy and a transmitter: in it, or in a file that `uses` names")
     cases = tuple(_read(Case, document) for document in own if "kind" not in document.content)
     if not cases:
         raise ManifestError(f"{path.name}: it holds no case")
-    return Suite(policies, transmitters, uses.trust_domain or _domain_of(transmitters), cases)
+    return Suite(policies, transmitters, issuers, uses.trust_domain or _domain_of(transmitters), cases)
 
 
 def _read(model: type[ReadT], document: Document) -> ReadT:

@@ -11,6 +11,7 @@ from typing import Any
 
 from schemas.facts import Cause, Posture, Transmitter
 from schemas.signals import CAEP, SecurityEventToken
+from schemas.subject_ids import person_in
 from workers.common.manifest import ManifestError
 from workers.signals.policy.assess import Signal, assess
 from workers.signals.policy.cases import Case, Said, Standing, Suite
@@ -48,7 +49,7 @@ def play(suite: Suite, case: Case) -> Played:
     played, seen, pace = Played(), Seen(), Pace()
     senders = {transmitter.iss: transmitter for transmitter in suite.transmitters}
     for number, said in enumerate(case.signals, 1):
-        signal = _signal(case, number, said, senders)
+        signal = _signal(case, number, said, suite)
         seen.add(signal)
         world = World(suite.policies, senders.get, seen, suite.trust_domain)
         answered = [_carry_out(played, pace, signal, response, senders) for response in respond(signal, world)]
@@ -89,8 +90,8 @@ def _words(value: Any) -> str:
 # --- one signal -----------------------------------------------------------------------------------------------------------------------
 
 
-def _signal(case: Case, number: int, said: Said, senders: dict[str, Transmitter]) -> Signal:
-    sender = senders.get(said.sender)
+def _signal(case: Case, number: int, said: Said, suite: Suite) -> Signal:
+    sender = next((one for one in suite.transmitters if one.iss == said.sender), None)
     if sender is None:
         raise ManifestError(f"case '{case.case}', signal {number}: {said.sender} is no transmitter of this file")
     event = said.event if "://" in said.event else CAEP + said.event
@@ -106,7 +107,8 @@ def _signal(case: Case, number: int, said: Said, senders: dict[str, Transmitter]
         "events": {event: payload},
     }
     try:
-        return assess(VerifiedSET(SecurityEventToken.model_validate(claims, strict=False), sender), stored_at=BEGIN + said.at)
+        verified = VerifiedSET(SecurityEventToken.model_validate(claims, strict=False), sender)
+        return assess(verified, suite.issuers, stored_at=BEGIN + said.at)
     except ValueError as error:
         faults = "; ".join(str(error).splitlines()[1:3]) or "it is no SET"
         raise ManifestError(f"case '{case.case}', signal {number}: {faults.strip()}") from None
@@ -121,7 +123,7 @@ def _subject(said: Said) -> dict[str, Any]:
     if said.workload is not None:
         members["workload"] = {"format": "uri", "uri": said.workload}
     if said.user is not None:
-        members["user"] = {"format": "email", "email": said.user}
+        members["user"] = person_in(said.user)
     return {"format": "complex", **members}
 
 

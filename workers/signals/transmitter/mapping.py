@@ -13,13 +13,13 @@ transmitters wrote is for the record alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from schemas.events import Event, caep
 from schemas.events.caep import RiskLevel
-from schemas.facts import Level, Posture
+from schemas.facts import Level, Posture, UserIssuer
 from schemas.record import Responded, Revoked
 from schemas.subject_ids import (
     AnySubject,
@@ -31,6 +31,7 @@ from schemas.subject_ids import (
     UriSubject,
     complex_of,
 )
+from workers.common.people import parts_of, provider_of
 from workers.signals.policy.posture import OPERATOR, rank
 from workers.signals.transmitter.sets import Happening
 
@@ -141,11 +142,18 @@ def subject_of(named: Named) -> AnySubject | None:
             return None
 
 
-def simple_of(user: str) -> Simple:
-    """A person as the relation facts and user tokens name them."""
-    if "@" in user and " " not in user:
-        return EmailSubject(format="email", email=user)
-    return OpaqueSubject(format="opaque", id=user)
+def simple_of(person: str, issuers: Iterable[UserIssuer]) -> Simple:
+    """A person to somebody else: by their provider's own `iss` and `sub`, and never by a name that means nothing outside this fabric.
+
+    Who has no namespace and is called by an email address is named by that, as always.
+    """
+    namespace, sub = parts_of(person)
+    if not namespace and "@" in sub and " " not in sub:
+        return EmailSubject(format="email", email=sub)
+    found = provider_of(person, issuers)
+    if found is None:
+        return OpaqueSubject(format="opaque", id=person)
+    return IssSubSubject(format="iss_sub", iss=found[0].iss, sub=found[1])
 
 
 def _initiator(told: Responded) -> Literal["admin", "policy", "system"]:
