@@ -13,6 +13,8 @@ from tests.support import saml
 from tests.support.certificates import Leaf
 from tests.support.oauth import ADVISOR, FRONT, ISSUER, NOW, RESEARCHER, TOKEN_URL, TYPE, OAuthWorld, client, payload
 from tests.support.saml import FABRIC, IDP, MAKERS, PROVIDER, Provider, at, bearer1, bearer2, key_info, saml1, saml2, signed, subject1
+from workers.broker.oauth.clients import Once
+from workers.broker.oauth.saml.assertion import MAX_AGE_S
 from workers.broker.oauth.saml.signed import MAX_ASSERTION_CHARS
 
 API = "https://api.88mph.com"  # a resource that the client serves
@@ -375,6 +377,24 @@ async def test_an_assertion_counts_once(there: OAuthWorld, type_: str) -> None:
         status, body = await ask(there, type_, again)
         assert (status, len(await _released(there))) == (400, 1), body
     assert await claims(there, type_, signed(MAKERS[type_](id="_a2")))
+
+
+async def test_it_is_remembered_for_as_long_as_anybody_could_show_it(there: OAuthWorld) -> None:
+    """INVARIANT: what was shown once is remembered until no confirmation of it could hold, of another client or for longer.
+
+    Remembering it for as long as this token may live would let the next recipient, whose confirmation ends later, show it again.
+    """
+    held: list[Once] = []
+    claim = there.claims.claim
+
+    async def seen(once: Once, now: float) -> bool:
+        held.append(once)
+        return await claim(once, now)
+
+    there.claims.claim = seen  # type: ignore[method-assign]
+    two = bearer2(NotOnOrAfter=at(NOW + 10)) + bearer2("https://other/acs", NotOnOrAfter=at(NOW + 90))
+    assert (await claims(there, "saml2", signed(saml2(confirmation=two))))["exp"] == NOW + 10
+    assert held[-1].exp == NOW + MAX_AGE_S
 
 
 @pytest.mark.parametrize("type_", MAKERS)

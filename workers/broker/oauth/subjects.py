@@ -167,7 +167,7 @@ def _saml(token: str, type_: Literal["saml1", "saml2"], client: Authenticated, r
     held = verify_assertion(token, type_, reading.facts, Presenter(frozenset(names), client.x5t), reading.now)
     claims = {"sub": held.name, "exp": held.exp}
     vouched = _person(token, type_, held.issuer, claims, reading, scope=None, client_id=client.client.client_id)
-    return replace(vouched, once=Once(held.once, held.exp))
+    return replace(vouched, once=held.once)
 
 
 def _by_provider(jws: ParsedJWS, reading: Reading) -> tuple[UserIssuer, dict[str, Any]]:

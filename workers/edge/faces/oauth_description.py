@@ -32,7 +32,10 @@ _TOKEN_REQUEST: dict[str, Any] = {
     "resource": {**_TEXT, "description": "RFC 8707; of an exchange, the tool to call"},
     "audience": {**_TEXT, "description": "of an exchange: the trust domain"},
     "requested_token_type": {"const": f"{TOKEN_TYPE}txn_token"},
-    "subject_token": _TEXT,
+    "subject_token": {
+        **_TEXT,
+        "description": "as its type has it; of saml1 and saml2 base64url of one signed Assertion, RFC 7522 section 2.1",
+    },
     "subject_token_type": {"enum": [TOKEN_TYPE + name for name in get_args(SubjectType)]},
     "request_details": {**_TEXT, "description": "a JSON object: tctx; with a tool, actions, call and evidence"},
     "request_context": {**_TEXT, "description": "a JSON object: rctx"},

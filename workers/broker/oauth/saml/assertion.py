@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 from weft.digest import b64u, sha256
 
 from schemas.facts import UserIssuer
+from workers.broker.oauth.clients import Once
 from workers.broker.oauth.saml import saml1, saml2
 from workers.broker.oauth.saml.said import BEARER, HOLDER_OF_KEY, Confirmation, Name, Period, Said
 from workers.broker.oauth.saml.signed import SAML1, SAML2, issuer_of, parse_assertion, refused, signed_by
@@ -52,12 +53,12 @@ class Presenter:
 
 @dataclass(frozen=True, slots=True)
 class Assertion:
-    """One that holds.  `once` names it: it counts one time."""
+    """One that holds, until `exp`.  It counts one time, also where another confirmation of it would hold for longer."""
 
     issuer: UserIssuer
     name: str
     exp: int
-    once: str
+    once: Once
 
 
 def verify_assertion(
@@ -78,7 +79,8 @@ def verify_assertion(
     if not said.restrictions or not all(restriction & names for restriction in said.restrictions):  # 3
         raise refused("is neither for this fabric nor for this client")
     _check_name(said.name, issuer, names)  # 5
-    return Assertion(issuer, said.name.text, exp, sha256(f"saml\0{issuer.iss}\0{said.id}"))
+    once = Once(sha256(f"saml\0{issuer.iss}\0{said.id}"), said.issued + MAX_AGE_S)
+    return Assertion(issuer, said.name.text, exp, once)
 
 
 def _life(said: Said, confirmed: Iterable[Period], now: float) -> int:
