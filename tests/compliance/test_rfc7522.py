@@ -107,6 +107,15 @@ async def test_no_member_of_the_assertion_is_repeated(there: OAuthWorld, type_: 
         assert secret not in written
 
 
+@pytest.mark.parametrize("type_", MAKERS)
+async def test_a_name_is_its_providers_own(there: OAuthWorld, type_: str) -> None:
+    """INVARIANT: marty of one provider is not marty of another, whichever protocol either speaks."""
+    there.put(PROVIDER.fact(same_people_as=None, namespace="partner"))
+    assert "not accepted" in await refusal(there, type_, signed(MAKERS[type_]())), "nobody knows partner::marty yet"
+    there.put({"kind": "relation", "subject": "user:partner::marty", "relation": "member_of", "object": "team:office"})
+    assert (await claims(there, type_, signed(MAKERS[type_]())))["sub"] == "partner::marty"
+
+
 # --- items 1 and 9: the issuer, and its signature ---------------------------------------------------------------------------------
 
 
