@@ -244,6 +244,32 @@ async def test_an_agent_ends_its_own_transaction_and_no_other(fabric_server: Fab
     assert [e["targets"] for e in found] == [[{"kind": "token", "digest": target_digest("token", "jti-1")}]]
 
 
+async def test_a_token_ends_once_however_often_it_is_ended(fabric_server: FabricServer) -> None:
+    """INVARIANT: an agent causes one entry for each token it was given, and no more, however often it says that it is done.
+
+    Broken by an entry for every time: each goes to every point, and is recorded with what became of it there, so that one agent with one
+    token keeps all guards busy and fills RECORD.
+    """
+    agent, nc = await fabric_server.outer("agent", AGENT_NAME), await fabric_server.worker("signals")
+    subject, said = subjects.COMPLETE.at(AGENT_NAME), Complete(token=Token(fabric_server).text)
+    async with running(build, fabric_server.settings):
+        await eventually(lambda: has_writer(nc))
+        together = await asyncio.gather(*(ask(agent, subject, COMPLETE, said) for _ in range(20)))
+        later = [await ask(agent, subject, COMPLETE, said) for _ in range(5)]
+    assert {answer["data"].get("n") for answer in (*together, *later)} == {1}
+    assert len(await entries(nc)) == 1
+
+
+async def test_an_agent_that_ends_without_end_is_told_so(fabric_server: FabricServer) -> None:
+    limits = fabric_server.settings.limits.model_copy(update={"rate_per_s": 0.01, "burst": 2})
+    agent, nc = await fabric_server.outer("agent", AGENT_NAME), await fabric_server.worker("signals")
+    async with running(build, fabric_server.settings.model_copy(update={"limits": limits})):
+        await eventually(lambda: has_writer(nc))
+        said = Complete(token=Token(fabric_server).text)
+        answers = [await ask(agent, subjects.COMPLETE.at(AGENT_NAME), COMPLETE, said) for _ in range(3)]
+    assert [answer["data"].get("reason") for answer in answers] == [None, None, "rate_limited"]
+
+
 async def has_writer(nc: Client) -> bool:
     return bool(await stored(nc, "REVOCATIONS", "weft.revocation.beacon"))
 

@@ -21,6 +21,7 @@ from schemas.reasons import DenyReason
 from streams.bus import HEADERS, Caller, CallerUnknown, Malformed, caller, event, parse
 from streams.subjects import Subject
 from workers.common import log
+from workers.common.buckets import Buckets
 from workers.common.raw import as_received
 from workers.common.runtime import Runtime
 
@@ -67,13 +68,17 @@ def serve(
     accounts: Mapping[str, str],
     *,
     queue: str = "",
+    pace: Buckets | None = None,
 ) -> None:
-    """Declare the subscriber.  `accounts` are names to public keys; without a `queue` every copy hears every message."""
+    """Declare the subscriber.  `accounts` are names to public keys; without a `queue` every copy hears every message.
+
+    `pace`: by subject, which the server lets one caller alone publish to.  What is beyond it is refused before it is read.
+    """
 
     async def handle(msg: Msg) -> bytes | None:
         return await handler(caller(msg.headers, msg.subject, accounts), parse(model, msg.data))
 
-    _serve(runtime, family, model, handle, queue)
+    _serve(runtime, family, model, handle, queue=queue, pace=pace)
 
 
 def serve_within(
@@ -84,17 +89,27 @@ def serve_within(
     async def handle(msg: Msg) -> bytes | None:
         return await handler(parse(model, msg.data))
 
-    _serve(runtime, family, model, handle, queue)
+    _serve(runtime, family, model, handle, queue=queue)
 
 
-def _serve(runtime: Runtime, family: Subject, model: type[DataT], handle: Callable[[Msg], Awaitable[bytes | None]], queue: str) -> None:
+def _serve(
+    runtime: Runtime,
+    family: Subject,
+    model: type[DataT],
+    handle: Callable[[Msg], Awaitable[bytes | None]],
+    *,
+    queue: str,
+    pace: Buckets | None = None,
+) -> None:
     source = f"/weft/{runtime.worker}"
 
     async def reply(msg: Msg) -> None:
         await respond(runtime.nc, msg, await answered(lambda: handle(msg), source))
 
     async def on_request(msg: Any) -> None:
-        if runtime.in_flight >= MAX_IN_FLIGHT:
+        if pace is not None and not pace.take(msg.subject):
+            await respond(runtime.nc, msg, failure(DenyReason.RATE_LIMITED, "more than one caller may ask", source))
+        elif runtime.in_flight >= MAX_IN_FLIGHT:
             await respond(runtime.nc, msg, failure(DenyReason.TOO_MANY_IN_FLIGHT, "too many requests are in flight", source))
         else:
             runtime.handle(reply(msg), name=family.prefix)

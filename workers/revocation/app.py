@@ -33,6 +33,7 @@ from streams.facts_load import LoadFailed, stream_state
 from streams.facts_table import FactsTable
 from streams.operator import accounts
 from workers.common import log, rpc
+from workers.common.buckets import Buckets
 from workers.common.described import describe
 from workers.common.raw import as_received
 from workers.common.recorder import Recorder
@@ -58,6 +59,9 @@ QUEUE = "revocation"
 FACTS_HEAD_S = 0.3  # a beacon waits no longer for the head of FACTS
 logger = structlog.get_logger()
 
+POINT_PACE = 1000.0, 2000.0  # of one guard process, of each kind: a second in the long run, and at once
+SNAPSHOT_PACE = 4.0, 500.0  # manifests and chunks (weft.snapshot.MAX_CHUNKS): a small question with a large answer
+
 
 class Revocation:
     """The worker, once connected and its facts loaded."""
@@ -75,7 +79,7 @@ class Revocation:
         self.containment = Containment(self._facts, self.outcomes.tracker, runtime.publisher, recording, clock)
         self.statuses = StatusIssuer(NATSAllocations(nc, runtime.publisher), runtime.revocations.view, settings, clock)
         self.orders = Orders(nc, recording, lambda: self.role.writer)
-        self.completions = Completions(self._facts, settings, self.orders, clock)
+        self.completions = Completions(self._facts, runtime.revocations.view, settings, self.orders, clock)
         self.points = Points(self._facts.tool, NATSClaims(nc, runtime.publisher), recording, clock)
         postures = Postures(PostureFeed(nc), self._stream, recording)
         self.snapshots = Snapshots(
@@ -205,11 +209,19 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
         worker.republished(msg.subject, msg.data)
 
     names = accounts(settings)
-    rpc.serve(runtime, subjects.CLAIM, Claim, on_claim, names, queue=QUEUE)
-    rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE)
-    rpc.serve(runtime, subjects.COMPLETE, Complete, on_complete, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.CLAIM, Claim, on_claim, names, queue=QUEUE, pace=Buckets(*POINT_PACE))
+    rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE, pace=Buckets(*POINT_PACE))
+    rpc.serve(
+        runtime,
+        subjects.COMPLETE,
+        Complete,
+        on_complete,
+        names,
+        queue=QUEUE,
+        pace=Buckets(settings.limits.rate_per_s, settings.limits.burst),
+    )
     rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
-    rpc.serve(runtime, subjects.SNAPSHOT, SnapshotAsked, on_snapshot, names)
+    rpc.serve(runtime, subjects.SNAPSHOT, SnapshotAsked, on_snapshot, names, pace=Buckets(*SNAPSHOT_PACE))
     rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names)
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
     runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)
