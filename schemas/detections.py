@@ -7,9 +7,9 @@ that need the call chain or the history.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.base import Name, SpiffeIDText, Wire
 from schemas.reasons import DenyReason, GuardReason
@@ -76,7 +76,18 @@ class NeverIssued(Wire):
     of: Literal["never_issued"]
 
 
-Shape = Annotated[InOrder | FanOut | Cycle | Refusals | FirstUse | GuardRefusal | NeverIssued, Field(discriminator="of")]
+class ClientFailures(Wire):
+    """So many failed client authentications at the OAuth face that named one client (`schemas.record.NotAuthenticated`).
+
+    `replayed`: only those with an assertion that was good and had been used before.  The signal is about the workload that the client is.
+    """
+
+    of: Literal["client_failures"]
+    at_least: Annotated[int, Field(ge=1, le=100_000)]
+    replayed: bool = False
+
+
+Shape = Annotated[InOrder | FanOut | Cycle | Refusals | FirstUse | GuardRefusal | NeverIssued | ClientFailures, Field(discriminator="of")]
 
 
 class DetectionRule(Wire):
@@ -88,3 +99,10 @@ class DetectionRule(Wire):
     within_s: Annotated[int, Field(ge=1, le=LONGEST_S)] = 300
     level: Literal["low", "medium", "high"] = "medium"
     namespaces: tuple[SpiffeIDText, ...] = ()  # agents below these; none: every agent
+
+    @model_validator(mode="after")
+    def _causes(self) -> Self:
+        """Anybody can fail to be a client, in its name: that must not be enough to have it answered for."""
+        if isinstance(self.when, ClientFailures) and not self.when.replayed and self.level != "low":
+            raise ValueError("level of client_failures is low, since anybody can cause them; replayed ones may count for more")
+        return self

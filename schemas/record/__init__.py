@@ -10,7 +10,15 @@ from schemas.base import Wire
 from schemas.record.calls import DENIED, ISSUED, LIMITED, OBTAINED, RELEASED, USED, Denied, Issued, Limited, Obtained, Released, Used
 from schemas.record.changes import APPLIED, APPROVED, CUSTODY, DOCUMENT, Applied, Approved, Custody, MetadataDocument
 from schemas.record.connections import ADMITTED, CUT, NOT_ADMITTED, Admitted, Cut, NotAdmitted
-from schemas.record.exchanges import EXCHANGED, NOT_EXCHANGED, Exchanged, NotExchanged
+from schemas.record.exchanges import (
+    EXCHANGED,
+    MAX_ADDRESSES,
+    NOT_AUTHENTICATED,
+    NOT_EXCHANGED,
+    Exchanged,
+    NotAuthenticated,
+    NotExchanged,
+)
 from schemas.record.health import CANARY, Canary
 from schemas.record.revocations import (
     CANARY_ISSUED,
@@ -46,6 +54,7 @@ BY_TYPE: dict[str, type[Wire]] = {
     UNCONTAINED: Uncontained,
     EXCHANGED: Exchanged,
     NOT_EXCHANGED: NotExchanged,
+    NOT_AUTHENTICATED: NotAuthenticated,
     DOCUMENT: MetadataDocument,
     CUSTODY: Custody,
     RELEASED: Released,

@@ -12,10 +12,10 @@ import pytest
 from weft.errors import Refused
 
 from schemas.facts import Detection
-from schemas.record import ISSUED
+from schemas.record import ISSUED, NOT_AUTHENTICATED, NotAuthenticated
 from schemas.signals import DETECTIONS, POINTS
 from streams import subjects
-from streams.bus import Publisher
+from streams.bus import Publisher, event
 from tests.integration.test_signals import AGENT, INSTANCE, Fabric, admit, eventually, stored, transmitter
 from tests.support.fabric import FabricServer
 from tests.support.guarded import ASKED, place
@@ -134,3 +134,22 @@ async def test_a_guard_signals_by_itself_what_no_honest_caller_does(fabric_serve
     assert (told["iss"], told["sub_id"]["instance"]["id"]) == (POINTS, claims()["act"]["instance"])
     (event,) = told["events"].values()
     assert (event["current_level"], event["risk_reason"]) == ("MEDIUM", "payments-processing: refused: wrong_tool")
+
+
+async def test_failed_client_authentications_are_heard_of(fabric_server: FabricServer) -> None:
+    """What the broker counted is a signal of level low about the workload that the client is: it is recorded, and moves nothing."""
+    when = {"of": "client_failures", "at_least": 12}
+    guesses = Detection.model_validate_json(json.dumps({"name": "guesses", "when": when, "within_s": 60, "level": "low"}))
+    fabric = Fabric(fabric_server)
+    await fabric.start(transmitter(DETECTIONS, {"keys": [fabric_server.keys["signals"].jwk]}), guesses)
+    await admit(fabric_server)
+    counted = NotAuthenticated(client="front", workload=AGENT, instance=INSTANCE, failures=12, since=1, until=2)
+    async with running(build, fabric.server.settings):
+        nc = await fabric.server.worker("broker")
+        body = event(NOT_AUTHENTICATED, counted, source="/weft/broker")
+        subject = subjects.RECORD.at("broker", "notauthenticated", "88mph~com.agents.advisor")
+        await Publisher(nc).publish("RECORD", subject, body, msg_id=f"broker:{uuid.uuid4().hex}")
+        (responded,) = await fabric.responded()
+        posture = await fabric.posture()
+    assert (responded["iss"], responded["confidence"], responded["response"]) == (DETECTIONS, "low", "record")
+    assert posture is None

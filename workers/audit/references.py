@@ -63,6 +63,7 @@ def scope_of(type_: str, data: Data, trust_domain: str) -> str:
         _path(data, "input", "caller", "id"),
         _path(data, "input", "workload"),
         data.get("agent"),
+        data.get("workload") if type_ == record.NOT_AUTHENTICATED else None,
         data.get("id") if type_ in (record.ADMITTED, record.NOT_ADMITTED) else None,
         _owner_of(data.get("caller")),
         _owner_of(data.get("name")) if type_ == record.CUT else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack
+from typing import Any
 
 from faststream import FastStream
 
@@ -33,6 +34,7 @@ from workers.broker.handlers import Handlers
 from workers.broker.keyring import Keyring
 from workers.broker.mint import Mint
 from workers.broker.oauth.adapters import Claims, RevocationOrders
+from workers.broker.oauth.failures import FailureRecords
 from workers.broker.oauth.handlers import OAuthHandlers
 from workers.broker.oauth.inspection import Inspection
 from workers.broker.oauth.parts import Parts
@@ -61,6 +63,7 @@ class Broker:
         settings, clock, facts = runtime.settings, runtime.clock, runtime.facts.table
         self._runtime = runtime
         self.recorder = Recorder(runtime.publisher)
+        self.failures: FailureRecords | None = None
         self.vault = vault
         self.store = Store(settings, kek, vault)
         self.store.peers = self.peers = Peers(runtime.nc, self.store.held)
@@ -98,6 +101,12 @@ class Broker:
             reach=views.reach,
         )
 
+    def detail(self) -> dict[str, Any]:
+        """Of its health."""
+        kid = self.keyring.kid if self.keyring.ready else None
+        failed = 0 if self.failures is None else self.failures.total
+        return {"in_flight": self._runtime.in_flight, "kid": kid, "failed_client_authentications": failed}
+
     def _elsewhere(self, settings: Settings) -> Elsewhere:
         names = Names(names_secret(settings))
         asker = Asker(self.ways, self.keyring, names, issuer=settings.issuer, now=self._runtime.clock.now, fresh_id=fresh_id)
@@ -128,6 +137,8 @@ class Broker:
         """Ends what was opened; what was obtained elsewhere is taken back."""
         await self.elsewhere.stop()
         await self.ways.aclose()
+        if self.failures is not None:
+            await self.failures.close()
         await self.recorder.close()
         await self.vault.close()
 
@@ -152,9 +163,12 @@ def build(settings: Settings) -> FastStream:
         runtime.spawn(broker.upkeep(), name="upkeep")
         await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, broker.mint, broker.recorder).on_mint)
         await runtime.subscribe_plain(CANARY.filter, QUEUE, on_canary(broker.canaries, runtime.nc, runtime.handle))
-        await runtime.subscribe_plain(OAUTH.filter, QUEUE, oauth_face(runtime, broker).on_asked)
+        face = oauth_face(runtime, broker)
+        broker.failures = face.failures
+        runtime.spawn(face.failures.run(), name="client_failures")
+        await runtime.subscribe_plain(OAUTH.filter, QUEUE, face.on_asked)
         runtime.fit = lambda: broker.keyring.ready
-        runtime.detail = lambda: {"in_flight": runtime.in_flight, "kid": broker.keyring.kid if broker.keyring.ready else None}
+        runtime.detail = broker.detail
 
     async def stop() -> None:
         await broker.close()

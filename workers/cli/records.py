@@ -16,7 +16,7 @@ WHAT = tuple(sorted(name.removeprefix("org.weft.record.").removesuffix(".v1") fo
 
 TOLD = (
     *("what", "response", "by", "reason", "tool", "jti", "txn", "caller", "name", "person", "point", "n"),
-    *("outcome", "err", "pending", "detail"),
+    *("outcome", "err", "pending", "client", "failures", "replays", "detail"),
 )
 
 

@@ -7,6 +7,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from schemas.detections import DetectionRule
 from workers.signals.watch.detect import ISSUED_S, LATE_S, MAX_GROUPS, Detector, Issued
@@ -195,3 +196,34 @@ def test_where_one_began_to_look_changes_nothing_once_the_window_has_passed(even
         for event, by_whole, by_part in late:
             if event.at > begun + made.within_s:
                 assert (by_whole and by_whole.once) == (by_part and by_part.once)
+
+
+def unproven(t, times, replays=0, **more):
+    return Seen("unproven", next(_seqs), T0 + t, agent=ADVISOR, instance="k1", times=times, replays=replays, **more)
+
+
+@pytest.mark.parametrize(
+    ("when", "seen", "times"),
+    [
+        ({"at_least": 12}, [unproven(0, 12)], [0]),
+        ({"at_least": 12}, [unproven(0, 10), unproven(20, 1), unproven(40, 1)], [40]),
+        ({"at_least": 12}, [unproven(0, 10), unproven(61, 11)], []),
+        ({"at_least": 12}, [unproven(0, 1_000_000)], [0]),
+        ({"at_least": 2, "replayed": True}, [unproven(0, 500), unproven(1, 9, 1), unproven(2, 1, 1)], [2]),
+        ({"at_least": 1}, [call(0), refusal(1)], []),
+    ],
+)
+def test_failed_client_authentications(when, seen, times):
+    level = "medium" if when.get("replayed") else "low"
+    assert found(rule({"of": "client_failures", **when}, within_s=60, level=level), *seen) == times
+
+
+@pytest.mark.parametrize("level", ["medium", "high"])
+def test_what_anybody_can_cause_is_worth_little(level):
+    """INVARIANT: nobody has a client quarantined by failing to be it: such a detection says `low`, which moves nothing by itself.
+
+    Broken by a level of the registrar's choice: a stranger's guesses would be the client's guilt.  A replay is another thing.
+    """
+    with pytest.raises(ValidationError, match="anybody can cause"):
+        rule({"of": "client_failures", "at_least": 5}, level=level)
+    assert rule({"of": "client_failures", "at_least": 1, "replayed": True}, level=level).level == level

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from schemas.record import DENIED, ISSUED, USED
+from schemas.record import DENIED, ISSUED, NOT_AUTHENTICATED, USED
 from workers.signals.watch.seen import read
 
 CLAIMS = {
@@ -29,6 +29,14 @@ def test_a_refusal_is_of_the_connection_that_the_server_attested():
     assert (seen.kind, seen.agent, seen.instance, seen.reason) == ("refused", "spiffe://88mph.com/agents/a", "i1", "out_of_charter")
 
 
+FAILED = {"client": "front", "workload": "spiffe://88mph.com/services/front", "instance": "k1", "failures": 12, "replays": 3}
+
+
+def test_failures_are_of_the_workload_that_the_client_is():
+    seen = read(7, "weft.record.broker.notauthenticated.x", event(NOT_AUTHENTICATED, FAILED))
+    assert (seen.kind, seen.agent, seen.instance, seen.times, seen.replays) == ("unproven", FAILED["workload"], "k1", 12, 3)
+
+
 @pytest.mark.parametrize(
     ("subject", "body"),
     [
@@ -41,6 +49,9 @@ def test_a_refusal_is_of_the_connection_that_the_server_attested():
         ("weft.record.gateway.denied.x", event(DENIED, {"caller": "nobody", "reason": "x"})),
         ("weft.record.point.used.x", event(USED, {"accepted": True})),
         ("weft.record.point.used.x", event("org.weft.record.other.v1", {})),
+        ("weft.record.broker.notauthenticated.x", event(NOT_AUTHENTICATED, {**FAILED, "workload": None})),
+        ("weft.record.broker.notauthenticated.x", event(NOT_AUTHENTICATED, {**FAILED, "failures": "many"})),
+        ("weft.record.signals.notauthenticated.x", event(NOT_AUTHENTICATED, FAILED)),
     ],
 )
 def test_what_cannot_be_read_is_nothing(subject, body):

@@ -15,6 +15,7 @@ from schemas.oauth import ANSWERED, ASKED, Answered, Asked, Refusal
 from schemas.reasons import DenyReason
 from streams.bus import HEADERS, CallerUnknown, Malformed, caller, event, parse
 from workers.broker.oauth.clients import Authenticated, Here, authenticate
+from workers.broker.oauth.failures import FailureRecords, claimed
 from workers.broker.oauth.form import Form
 from workers.broker.oauth.inspection import Inspection
 from workers.broker.oauth.limits import ClientLimits
@@ -40,6 +41,7 @@ class OAuthHandlers:
         self._token = TokenEndpoint(parts)
         self._inspection = inspection
         self._accounts = accounts
+        self.failures = FailureRecords(parts.recording.not_authenticated, parts.clock)
         self._limits = limits or ClientLimits(parts.settings.oauth_limits)
         self._in_flight = parts.settings.oauth_limits.in_flight  # of this face; an invocation is worth more than a token request
         self._here = Here(parts.settings.issuer, parts.settings.trust_domain, parts.settings.mode)
@@ -88,11 +90,21 @@ class OAuthHandlers:
 
     async def _answered(self, asked: Asked, now: float) -> Answered:
         form = Form(asked.parameters)
-        client = authenticate(asked, form, self._parts.views.facts, self._here, now)
+        client = self._authenticated(asked, form, now)
         self._limits.check(asked.endpoint, client)
         if client.once is not None and not await self._parts.once.claim(client.once, now):
+            self.failures.note(client.client, asked.address, replay=True)
             raise not_authenticated("the client assertion was used before")
         return await self._dispatch(asked, form, client)
+
+    def _authenticated(self, asked: Asked, form: Form, now: float) -> Authenticated:
+        facts = self._parts.views.facts
+        try:
+            return authenticate(asked, form, facts, self._here, now)
+        except OAuthRefused as refusal:
+            if refusal.reason is DenyReason.CLIENT_NOT_AUTHENTICATED:
+                self.failures.note(claimed(form, facts), asked.address)
+            raise
 
     async def _dispatch(self, asked: Asked, form: Form, client: Authenticated) -> Answered:
         match asked.endpoint:

@@ -9,7 +9,18 @@ from weft.digest import sha256
 from weft.spiffeid import SpiffeID
 
 from schemas.base import Wire
-from schemas.record import DENIED, EXCHANGED, ISSUED, NOT_EXCHANGED, Denied, Exchanged, Issued, NotExchanged
+from schemas.record import (
+    DENIED,
+    EXCHANGED,
+    ISSUED,
+    NOT_AUTHENTICATED,
+    NOT_EXCHANGED,
+    Denied,
+    Exchanged,
+    Issued,
+    NotAuthenticated,
+    NotExchanged,
+)
 from streams.bus import event
 from streams.subjects import RECORD
 from workers.broker.oauth.clients import Authenticated
@@ -44,6 +55,16 @@ class Recording:
                 await self._commit(type_, what, refused, client, f"broker:oauth:denied:{uuid4().hex}")
         except TimeoutError:
             raise RecordUnavailable("RECORD did not acknowledge in time") from None
+
+    async def not_authenticated(self, counted: NotAuthenticated) -> None:
+        """Nobody's request waits for it.  Raises RecordUnavailable."""
+        if counted.workload is not None:
+            who = SpiffeID.parse(counted.workload).subject
+        else:
+            who = "unknown" if counted.client is None else f"client.{sha256(counted.client)}"
+        msg_id = f"broker:notauthenticated:{uuid4().hex}"
+        body = event(NOT_AUTHENTICATED, counted, source=SOURCE, id=msg_id)
+        await self._record.commit(RECORD.at("broker", "notauthenticated", who), body, msg_id)
 
     async def _commit(self, type_: str, what: str, data: Wire, client: Authenticated, msg_id: str) -> Recorded:
         subject = RECORD.at("broker", what, _who(client))

@@ -13,7 +13,7 @@ from typing import Any
 
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.detections import Cycle, DetectionRule, FanOut, FirstUse, GuardRefusal, InOrder, NeverIssued, Refusals, Step
+from schemas.detections import ClientFailures, Cycle, DetectionRule, FanOut, FirstUse, GuardRefusal, InOrder, NeverIssued, Refusals, Step
 from streams.subjects import parse_connection_name
 from workers.common.decision.patterns import matches
 from workers.signals.watch.seen import Seen
@@ -88,6 +88,7 @@ class Detector:
             FirstUse: self._first_use,
             GuardRefusal: self._guard_refusal,
             NeverIssued: self._never_issued,
+            ClientFailures: self._client_failures,
         }
         self._look = looks[type(rule.when)]
 
@@ -173,6 +174,18 @@ class Detector:
         instance, workload = parse_connection_name(seen.point)
         what = f"{seen.tool}: a token that RECORD does not know"
         return Finding(self.rule, str(workload), instance, None, f"{self.rule.name}\0{seen.jti}", what)
+
+    def _client_failures(self, seen: Seen) -> Finding | None:
+        """Each failure counts, though an event tells of many; of more than is asked for nobody needs to know."""
+        when = self.rule.when
+        if seen.kind != "unproven" or not isinstance(when, ClientFailures) or (group := self._group(seen)) is None:
+            return None
+        times = min(seen.replays if when.replayed else seen.times, when.at_least)
+        held = max((_count(group.times, seen.at, self.rule.within_s, when.at_least) for _ in range(times)), default=0)
+        if held < when.at_least:
+            return None
+        what = "assertions used again" if when.replayed else "failed authentications"
+        return self._found(seen, self._window(seen), f"{when.at_least} {what} within {self.rule.within_s} s")
 
     def _window(self, seen: Seen) -> str:
         """Once in a window of the clock: what goes on is not said with every call."""
