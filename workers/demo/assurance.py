@@ -101,7 +101,7 @@ async def weft(scene: Scene, *arguments: str) -> str:
     """The command line, as a person would use it."""
     import sys
 
-    command = [sys.executable, "-m", "workers.cli.main", *arguments, "--dir", str(scene.stage.state)]
+    command = [sys.executable, "-P", "-m", "workers.cli.main", *arguments, "--dir", str(scene.stage.state)]
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
     async with asyncio.timeout(30):
         out, err = await process.communicate()

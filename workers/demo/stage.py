@@ -122,7 +122,20 @@ class Stage:
         await self._stack.aclose()
 
     async def _up(self, stack: AsyncExitStack) -> None:
-        command = [sys.executable, "-m", "workers.cli.main", "--json", "up", "--dir", str(self.state), "--port", "0", "--edge-port", "0"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "workers.cli.main",
+            "--json",
+            "up",
+            "--dir",
+            str(self.state),
+            "--port",
+            "0",
+            "--edge-port",
+            "0",
+        ]
         command += self.options
         self.fabric = await Program.start("weft up", command, dict(os.environ), self.logs / "fabric.log")
         stack.push_async_callback(self.fabric.stop)
@@ -145,7 +158,7 @@ class Stage:
 
     async def launch(self, spiffe_id: str, program: str, *arguments: str, title: str = "") -> Program:
         """Starts a program as that identity: `weft agent run SPIFFE-ID -- python PROGRAM ...`; ready when it says so."""
-        command = [sys.executable, "-m", "workers.cli.main", "agent", "run", "--dir", str(self.state), spiffe_id, "--"]
+        command = [sys.executable, "-P", "-m", "workers.cli.main", "agent", "run", "--dir", str(self.state), spiffe_id, "--"]
         command += [sys.executable, str(PROGRAMS / program), *arguments]
         title = title or spiffe_id.rpartition("/")[2]
         started = await Program.start(title, command, dict(os.environ), self.logs / f"{title}.log")

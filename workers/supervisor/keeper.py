@@ -108,6 +108,7 @@ class OwnProcess(Keeper):
         try:
             return await asyncio.create_subprocess_exec(
                 sys.executable,
+                "-P",  # the folder that we were started in is none to import from: a worker holds keys
                 "-m",
                 "workers.cli.main",
                 *words,
