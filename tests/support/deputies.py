@@ -31,6 +31,7 @@ SEARCHING = {"tool": "web-search", "actions": ["search"], "purpose": "web.search
 DELEGATE = {"tool": "search-agent", "actions": ["delegate"], "purpose": "web.search.execute"}
 TOOL = "spiffe://88mph.com/tools/web-search"
 OBJECT = object_digest({"order": "84729", "amount": "120"})
+PARTNER = "https://login.partner.example"
 POINT = "i" + "f6" * 13 + ".88mph~com.tools.fraud"
 
 Attack = tuple[AgentSide, dict[str, Any]]  # who asks, and for what
@@ -84,6 +85,10 @@ class Town(ABC):
     def login(self) -> UserIssuer:
         """Marty's identity provider."""
         return UserIssuer(iss="https://login.88mph.com", jwks={"keys": [self.issuer.jwk]}, aud="https://fabric.88mph.com")
+
+    async def partner(self, namespace: str = "partner") -> None:
+        """Another provider, which knows somebody as `marty` too, and whose people nobody gave any right."""
+        await self.put(self.login().model_copy(update={"iss": PARTNER, "namespace": namespace}))
 
     def user(self, sub: str = "marty", agent: str = ADVISOR, scope: str = "check refund search delegate", **claims: Any) -> str:
         """A person's token, made out to an agent."""
@@ -160,6 +165,41 @@ async def a_persons_token_for_another_service(town: Town) -> Attack:
 
 async def a_persons_token_of_an_issuer_nobody_named(town: Town) -> Attack:
     return town.advisor, {"user": town.user(iss="https://login.biff.com"), **FRAUD}
+
+
+async def a_namesake_at_another_provider(town: Town) -> Attack:
+    """Both providers call somebody `marty`.  Whoever controls the second one is not everybody of the first."""
+    await town.partner()
+    return town.advisor, {"user": town.user(iss=PARTNER), "as_sub": "partner::marty", **FRAUD}
+
+
+async def a_namesake_the_other_way_round(town: Town) -> Attack:
+    """Somebody of the second provider has rights; the first one's person of that `sub` has none of them."""
+    await town.partner()
+    for relation, to in (("delegates_to", f"agent:{ADVISOR}"), ("member_of", "team:refunds")):
+        await town.relate("user:partner::carl", relation, to)
+    honest = await town.grant(town.advisor, user=town.user(iss=PARTNER, sub="carl"), **FRAUD)
+    assert claims_of(honest)["sub"] == "partner::carl"
+    return town.advisor, {"user": town.user(sub="carl"), "as_sub": "carl", **FRAUD}
+
+
+async def a_sub_that_spells_another_providers_person(town: Town) -> Attack:
+    await town.partner()
+    await town.relate("user:partner::carl", "delegates_to", f"agent:{ADVISOR}")
+    return town.advisor, {"user": town.user(sub="partner::carl"), "as_sub": "partner::carl", **FRAUD}
+
+
+async def a_namesake_in_a_persons_transaction(town: Town) -> Attack:
+    await town.partner()
+    await town.relate("user:partner::marty", "delegates_to", f"agent:{ADVISOR}")
+    await town.relate("user:partner::marty", "member_of", "team:refunds")
+    checked = await town.checked()
+    return town.advisor, {"user": town.user(iss=PARTNER), "parent": checked.token, "as_sub": "marty", **FRAUD}
+
+
+async def two_providers_that_nobody_can_tell_apart(town: Town) -> Attack:
+    await town.partner(namespace="")
+    return town.advisor, {"user": town.user(iss=PARTNER), "as_sub": "marty", **FRAUD}
 
 
 async def an_agent_that_calls_itself_a_person(town: Town) -> Attack:
@@ -364,6 +404,11 @@ BOTH = {  # why an honest gateway refuses it, and why the broker does where the 
     a_persons_token_bound_to_another_agents_key: Deny.USER_TOKEN_INVALID,
     a_persons_token_for_another_service: Deny.USER_TOKEN_INVALID,
     a_persons_token_of_an_issuer_nobody_named: Deny.USER_TOKEN_INVALID,
+    a_namesake_at_another_provider: Deny.NO_RELATION,
+    a_namesake_the_other_way_round: Deny.NO_RELATION,
+    a_sub_that_spells_another_providers_person: Deny.USER_TOKEN_INVALID,
+    a_namesake_in_a_persons_transaction: Deny.PARENT_INVALID,
+    two_providers_that_nobody_can_tell_apart: Deny.USER_TOKEN_INVALID,
     an_agent_that_calls_itself_a_person: Deny.NO_RELATION,
     a_weak_person_through_a_powerful_agent: Deny.POLICY_DENIED,
     a_person_nobody_knows: Deny.POLICY_DENIED,

@@ -17,17 +17,8 @@ def provider(iss: str = LOGIN, namespace: str = "", same: str | None = None, sig
     return UserIssuer(iss=iss, jwks=jwks, aud="https://fabric.88mph.com", namespace=namespace, same_people_as=same)
 
 
-def speaker(
-    iss: str, people: tuple[str, ...] | None = None, namespaces: tuple[str, ...] = ("spiffe://88mph.com",), **more: Any
-) -> Transmitter:
+def speaker(iss: str, people: tuple[str, ...] | None = None, **changes: Any) -> Transmitter:
     """A transmitter whose word reaches people."""
-    ceiling = TransmitterCeiling(namespaces=namespaces, strongest="quarantine")
-    return Transmitter(
-        iss=iss,
-        aud="a",
-        jwks={"keys": [SIGNER.jwk]},
-        trust={"*": "high"},
-        ceiling=ceiling,
-        **({"people": people} if people is not None else {}),
-        **more,
-    )
+    ceiling = TransmitterCeiling(namespaces=changes.pop("namespaces", ("spiffe://88mph.com",)), strongest="quarantine")
+    made = {"aud": "a", "jwks": {"keys": [SIGNER.jwk]}, "trust": {"*": "high"}, "ceiling": ceiling, "people": people}
+    return Transmitter(iss=iss, **{**made, **changes})  # type: ignore[arg-type]
