@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from config.settings import load
+from tests.support.identities import Signer
 from workers.cli.main import main
 
 ROOT = Path(__file__).parents[2]
@@ -148,6 +149,40 @@ def test_a_new_user_s_way_through_every_command(weft, fabric, facts):
     assert "quarantined" in weft("get", "posture")[1]
     assert weft("lift", "agent", ADVISOR, "--reason", "cleared")[0] == 0
     assert weft("lift", "user", "marty", "--reason", "cleared")[0] == 1
+
+
+def test_people_of_two_providers(weft, facts, tmp_path):
+    """Verifies that two providers are told apart by whoever runs the fabric: what is refused, what is warned of, whom a name means."""
+    assert weft("apply", "-f", str(facts))[0] == 0
+    login, partner, moved = "https://login.88mph.com", "https://login.partner.example", "https://new.88mph.com"
+    jwks = json.dumps({"keys": [Signer().jwk]})
+
+    def apply(*issuers, plan=False):
+        texts = (f"kind: issuer\niss: {iss}\naud: https://fabric.88mph.com\njwks: {jwks}\n{more}" for iss, more in issuers)
+        (tmp_path / "issuers.yaml").write_text("---\n".join(texts))
+        return weft("apply", "-f", str(tmp_path), *(["--plan"] if plan else []))
+
+    status, _, err = apply((login, ""), (partner, ""))
+    assert (status, "share the empty namespace" in err, "same_people_as" in err) == (1, True, True)
+    assert apply((login, ""), (partner, "namespace: partner\n"))[0] == 0
+    status, out, _ = apply((moved, f"same_people_as: {login}\n"), plan=True)
+    assert (status, f"warning: {moved} will speak for everybody whom {login} names" in out) == (0, True)
+    # Whom a name means.
+    carl = f"{partner}#carl"
+    give = ("consent", "give", carl, ADVISOR, "--for", "1h")
+    assert json.loads(weft("--json", *give)[1])["subject"] == "user:partner::carl"
+    assert [row["user"] for row in json.loads(weft("--json", "consent", "list", "--user", carl)[1])] == ["partner::carl"]
+    for said, why in (
+        (f"{moved}#carl", "is no provider"),
+        (f"{login}#partner::carl", "another provider's namespace"),
+        ("else::carl", "no provider has"),
+    ):
+        status, _, err = weft("consent", "give", said, ADVISOR, "--for", "1h")
+        assert (status, why in err) == (1, True), err
+    assert weft("revoke", "user", carl, "--reason", "test")[:2] == (0, "revoked user partner::carl\n")
+    assert "no provider calls anybody so" in weft("revoke", "user", "else::carl", "--reason", "test")[1]
+    assert weft("lift", "user", carl, "--reason", "cleared")[0] == weft("lift", "user", "else::carl", "--reason", "cleared")[0] == 0
+    assert weft("consent", "withdraw", carl, ADVISOR)[0] == 0
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,7 @@ async def test_an_operator_revokes_a_person_by_the_name_the_fabric_has(town: Tow
     preview = await town.fabric.revoke(kind="user", value=NAMES[mine], preview=True)
     done = await town.fabric.revoke(kind="user", value=NAMES[mine])
     assert preview["data"]["rows"][0]["target"] == done["data"]["rows"][0]["target"]
+    assert done["data"]["rows"][0]["provider"] == mine
     await town.ended(mine)
     assert await town.serves(theirs)
     assert (await town.fabric.lift(scope="user", value=NAMES[mine]))["data"]["rows"][0]["level"] == "normal"

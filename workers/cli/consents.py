@@ -17,6 +17,7 @@ from schemas.facts import Kind, Relation
 from streams.subjects import relation_key
 from workers.cli.common import Commands, command, group, operator, operators
 from workers.cli.exits import Exit, Stop
+from workers.cli.names import person_named
 from workers.cli.output import Output
 from workers.cli.tainted import sweep
 
@@ -30,7 +31,7 @@ def add(commands: Commands) -> None:
     give = operators(command(inner, "give", "Give it, or replace what was given.", run_give))
     withdraw = operators(command(inner, "withdraw", "Take it back, and end what was granted under it.", run_withdraw))
     for parser in (give, withdraw):
-        parser.add_argument("user", metavar="SUB", help="the person, as their issuer names them")
+        parser.add_argument("user", metavar="PERSON", help="as relations name them, or ISSUER#SUB")
         parser.add_argument("agent", metavar="SPIFFE-ID")
         parser.add_argument("--reason", default=None, help="goes on record")
     withdraw.add_argument("--keep", action="store_true", help="leave live tokens to end by themselves, within a minute by default")
@@ -38,7 +39,7 @@ def add(commands: Commands) -> None:
     give.add_argument("--purpose", action="append", dest="purposes", metavar="PURPOSE", help="may stand more than once; without it, all")
     give.add_argument("--for", dest="duration", required=True, metavar="DURATION", help="30d, 12h or 15m; `ever` until it is withdrawn")
     listed = operators(command(inner, "list", "What was given, and until when.", run_list))
-    listed.add_argument("--user", default=None, metavar="SUB")
+    listed.add_argument("--user", default=None, metavar="PERSON")
     listed.add_argument("--agent", default=None, metavar="SPIFFE-ID")
 
 
@@ -52,16 +53,17 @@ def expiry(duration: str, now: float) -> int | None:
     return int(now) + int(found[1]) * _UNITS_S[found[2]]
 
 
-def change_of(args: argparse.Namespace, body: Relation | None) -> Change:
+def change_of(person: str, agent: str, body: Relation | None) -> Change:
     """The one fact between this person and this agent."""
-    key = relation_key(f"user:{args.user}", "delegates_to", f"agent:{args.agent}")
+    key = relation_key(f"user:{person}", "delegates_to", f"agent:{agent}")
     return Change(kind=Kind.RELATION, key=key, body=body)
 
 
-async def run_give(args: argparse.Namespace, out: Output) -> int:
+def consent_of(args: argparse.Namespace, person: str) -> Relation:
+    """What is given.  Raises Stop."""
     try:
-        body = Relation(
-            subject=f"user:{args.user}",
+        return Relation(
+            subject=f"user:{person}",
             relation="delegates_to",
             object=f"agent:{args.agent}",
             actions=tuple(args.actions or ("*",)),
@@ -70,8 +72,14 @@ async def run_give(args: argparse.Namespace, out: Output) -> int:
         )
     except ValueError:
         raise Stop(Exit.USAGE, "usage", "a name without white space, and a SPIFFE ID") from None
+
+
+async def run_give(args: argparse.Namespace, out: Output) -> int:
+    consent_of(args, args.user)
     async with operator(args) as client:
-        applied = await client.apply([change_of(args, body)], reason=args.reason)
+        person = await person_named(client, args.user)
+        body = consent_of(args, person)
+        applied = await client.apply([change_of(person, args.agent, body)], reason=args.reason)
     out.value(body.plain() | {"revision": applied.revision}, f"given, facts revision {applied.revision}")
     return Exit.DONE
 
@@ -79,8 +87,9 @@ async def run_give(args: argparse.Namespace, out: Output) -> int:
 async def run_withdraw(args: argparse.Namespace, out: Output) -> int:
     """First nothing more is granted, then what lives is ended: the other way round would leave a gap."""
     async with operator(args) as client:
-        applied = await client.apply([change_of(args, None)], reason=args.reason)
-        question = {"what": "reach", "target": "user", "value": args.user}
+        person = await person_named(client, args.user)
+        applied = await client.apply([change_of(person, args.agent, None)], reason=args.reason)
+        question = {"what": "reach", "target": "user", "value": person}
         reason = args.reason or "the consent was withdrawn"
         entries = [] if args.keep else await sweep(client, question, reason, lambda token: args.agent in (token["agent"], *token["path"]))
     ended = "its live tokens end by themselves" if args.keep else f"its live tokens ended with {len(entries)} entries"
@@ -91,9 +100,10 @@ async def run_withdraw(args: argparse.Namespace, out: Output) -> int:
 async def run_list(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
         rows = await client.all(what="list", kind=Kind.RELATION)
+        person = None if args.user is None else await person_named(client, args.user)
     bodies = (row["fact"].get("body") for row in rows)
     given = [_row(body) for body in bodies if body is not None and body["relation"] == "delegates_to"]
-    wanted = [row for row in given if args.user in (None, row["user"]) and args.agent in (None, row["agent"])]
+    wanted = [row for row in given if person in (None, row["user"]) and args.agent in (None, row["agent"])]
     out.rows(wanted, ("user", "agent", "actions", "purposes", "until"), empty="nobody lets an agent act for them")
     return Exit.DONE
 

@@ -12,7 +12,7 @@ from schemas.commands import Change, PlanLine
 from schemas.facts import Kind
 from workers.cli.common import Commands, command, operator, operators
 from workers.cli.exits import Exit, Stop
-from workers.cli.names import described, key_for, people
+from workers.cli.names import described, key_for, people, person_named
 from workers.cli.output import Output, as_yaml, clean
 
 KINDS = tuple(kind.value for kind in Kind)
@@ -38,7 +38,7 @@ def add(commands: Commands) -> None:
     can.add_argument("tool")
     can.add_argument("--action", action="append", required=True, dest="actions", metavar="ACTION")
     can.add_argument("--purpose", required=True)
-    can.add_argument("--user", default=None, help="on behalf of")
+    can.add_argument("--user", default=None, metavar="PERSON", help="on behalf of: the name that relations have, or ISSUER#SUB")
 
 
 def batches(changes: Sequence[Change], *, divide: bool) -> tuple[Sequence[Change], ...]:
@@ -144,8 +144,9 @@ async def run_history(args: argparse.Namespace, out: Output) -> int:
 
 async def run_can(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
+        person = None if args.user is None else await person_named(client, args.user)
         answer = await client.query(
-            what="can", agent=args.agent, tool=args.tool, actions=tuple(args.actions), purpose=args.purpose, user=args.user
+            what="can", agent=args.agent, tool=args.tool, actions=tuple(args.actions), purpose=args.purpose, user=person
         )
     decision = answer.rows[0]
     lines = [clean(f"{'pass' if line['passed'] else 'FAIL':5} {line['gate']:12} {line.get('note', '')}") for line in decision["lines"]]

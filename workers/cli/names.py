@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from weft.digest import sha256
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.facts import Kind
+from schemas.facts import Kind, UserIssuer
 from streams.subjects import relation_key
 from workers.cli.exits import Exit, Stop
+from workers.common.people import NoPerson, person_of
 
 if TYPE_CHECKING:
     from workers.common.operator_client import OperatorClient
@@ -57,3 +58,19 @@ async def people(client: OperatorClient) -> dict[str, str]:
     """Persons' names by their keys: who a fact is by."""
     rows = await client.all(what="list", kind=Kind.PERSON)
     return {row["key"]: described(row["key"], row["fact"].get("body")) for row in rows}
+
+
+async def person_named(client: OperatorClient, said: str) -> str:
+    """A person as this fabric calls them.  `ISSUER#SUB` is looked up, which takes an auditor; ends the command where it means nobody."""
+    iss, mark, sub = said.partition("#")
+    if not mark or "://" not in iss:
+        return said
+    bodies = (row["fact"].get("body") for row in await client.all(what="list", kind=Kind.ISSUER))
+    issuers = tuple(UserIssuer.model_validate(body, strict=False) for body in bodies if body is not None)
+    issuer = next((one for one in issuers if one.iss == iss), None)
+    if issuer is None:
+        raise Stop(Exit.REFUSED, "not_found", f"{iss} is no provider among the facts (kind issuer)")
+    try:
+        return person_of(issuer, sub, issuers)
+    except NoPerson as nobody:
+        raise Stop(Exit.REFUSED, "not_found", str(nobody)) from None

@@ -6,17 +6,22 @@ import argparse
 import time
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.commands import Lift, Revoke
 from schemas.signals import CAEP, SET_TYP
 from schemas.subject_ids import person_in
 from workers.cli.common import Commands, command, group, operator, operators, settings_of
 from workers.cli.exits import Exit, Stop
+from workers.cli.names import person_named
 from workers.cli.output import Output
 from workers.cli.reach import previewed
 
+if TYPE_CHECKING:
+    from workers.common.operator_client import OperatorClient
+
 REVOCABLE = ("token", "transaction", "instance", "agent", "namespace", "user", "key")
+UNKNOWN = ", and no provider calls anybody so: of a provider with a namespace the name is NAMESPACE::SUB"
 LIFTABLE = ("instance", "agent", "namespace", "user", "transaction")
 
 
@@ -30,7 +35,7 @@ def add(commands: Commands) -> None:
     lift.add_argument("kind", choices=LIFTABLE)
     lift.add_argument("--reason", required=True, help="goes on record")
     for parser in (revoke, lift):
-        parser.add_argument("value")
+        parser.add_argument("value", help="its id; of a user the name that relations have, or ISSUER#SUB")
         parser.add_argument("--agent", default=None, metavar="SPIFFE-ID", help="whose instance, token or transaction it is")
     inner = group(commands, "signal", "Security Event Tokens.")
     send = operators(command(inner, "send", "Sign a CAEP event with a transmitter's key and deliver it on the bus.", run_send))
@@ -48,26 +53,34 @@ async def run_revoke(args: argparse.Namespace, out: Output) -> int:
         return await run_preview(args, out)
     if args.reason is None:
         raise Stop(Exit.USAGE, "no_reason", "--reason is required")
-    order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=args.value, agent=args.agent, reason=args.reason)
     async with operator(args) as client:
+        value = await _whom(client, args)
+        order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=value, agent=args.agent, reason=args.reason)
         answer = await client.revoke(order)
-    out.value(answer.plain(), f"revoked {args.kind} {args.value}")
+    nobody = args.kind == "user" and answer.rows[0].get("provider") is None
+    out.value(answer.plain(), f"revoked {args.kind} {value}" + (UNKNOWN if nobody else ""))
     return Exit.DONE
+
+
+async def _whom(client: OperatorClient, args: argparse.Namespace) -> str:
+    said: str = args.value
+    return await person_named(client, said) if args.kind == "user" else said
 
 
 async def run_preview(args: argparse.Namespace, out: Output) -> int:
     """What audit knows of live tokens; the revoker's own view of agents below a prefix stands in the answer to the command."""
     async with operator(args) as client:
-        found, tokens = await client.tokens(what="reach", target=args.kind, value=args.value)
+        found, tokens = await client.tokens(what="reach", target=args.kind, value=await _whom(client, args))
     out.value({"summary": found, "tokens": tokens}, previewed(found, tokens))
     return Exit.DONE
 
 
 async def run_lift(args: argparse.Namespace, out: Output) -> int:
-    order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=args.value, agent=args.agent, reason=args.reason)
     async with operator(args) as client:
+        value = await _whom(client, args)
+        order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=value, agent=args.agent, reason=args.reason)
         answer = await client.lift(order)
-    out.value(answer.plain(), f"lifted {args.kind} {args.value}")
+    out.value(answer.plain(), f"lifted {args.kind} {value}")
     return Exit.DONE
 
 

@@ -23,6 +23,7 @@ from schemas.revocation import Order
 from streams.bus import Caller, event
 from streams.facts_table import FactsTable
 from workers.common.clock import Clock
+from workers.common.people import provider_of
 from workers.common.recorder import RecordUnavailable
 from workers.common.roles import holds
 from workers.common.rpc import Refused
@@ -152,12 +153,17 @@ class Commands:
             await self._recording.responded(told, f"operator\0{who.name}\0{order.id}")
         except RecordUnavailable:
             raise Refused(DenyReason.RECORD_UNAVAILABLE, "it is done, and RECORD did not acknowledge: repeat it") from None
-        row = _row(target.scope, target.value) | {"level": level, "posture_revision": changed.revision}
+        row = self._named(target.scope, target.value) | {"level": level, "posture_revision": changed.revision}
         return _answer([row], changed.revision)
+
+    def _named(self, kind: str, value: str) -> dict[str, Any]:
+        """Of a person also which provider calls them so, where one does."""
+        found = provider_of(value, self._facts.issuers()) if kind == "user" else None
+        return _row(kind, value) | ({} if found is None else {"provider": found[0].iss})
 
     def _preview(self, order: Revoke) -> list[dict[str, Any]]:
         """Whom it would hit, as far as the facts know; nothing is done."""
-        rows = [_row(order.kind, order.value)]
+        rows = [self._named(order.kind, order.value)]
         if order.kind in ("agent", "namespace"):
             below = (agent.id for agent in self._facts.agents() if _under(agent.id, order.value))
             rows += [_row("agent", agent) for agent in _first(below, MAX_PREVIEWED) if agent != order.value]

@@ -184,6 +184,19 @@ async def test_identity_chaining_the_grant_says_who_acts_where_names_are_shared(
     assert {"req_wl", "tctx", "agentic_ctx", "act_chain"}.isdisjoint(grant)
 
 
+@pytest.mark.parametrize("subject", ["pairwise", "same"])
+async def test_namesakes_at_two_providers_are_two_subjects_there_too(subject: str) -> None:
+    """Verifies that a server which is told of `marty` and of `partner::marty`, both by us, is told of two people."""
+    server = SERVER.model_copy(update={"subject": subject})
+    told = set()
+    for person in (MARTY, f"partner::{MARTY}"):
+        theirs = TheirServer()
+        await token(theirs, "jwt_bearer", server, sub=person)
+        grant = read(theirs.form()["assertion"], "txn-chain+jwt")
+        told.add((grant["iss"], grant["sub"]))
+    assert len(told) == 2
+
+
 # --- what is believed -------------------------------------------------------------------------------------------------------------------
 
 
