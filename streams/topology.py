@@ -136,15 +136,15 @@ def consumer_configs() -> dict[tuple[str, str], ConsumerConfig]:
         ("SIGNALS", "signals"): _durable("signals", s.SIGNAL.filter, ack_wait_s=10, max_ack_pending=4096),
         ("RECORD", "receipts"): _told("receipts", s.RECORD.at("revocation", "completed")),
         ("FACTS", "revocation"): _durable("revocation", s.FACT.at("posture") + ".>", ack_wait_s=5, max_ack_pending=256),
-        ("RECORD", "return-receipts"): _told("return-receipts", s.RECORD.at("signals")),
+        ("RECORD", "return-receipts"): _told("return-receipts", s.RECORD.at("signals"), max_ack_pending=4096),
         ("RECORD", "tell-responses"): _told("tell-responses", s.RECORD.at("signals", "responded")),
         ("RECORD", "tell-revocations"): _told("tell-revocations", s.RECORD.at("revocation", "revoked")),
     }
 
 
-def _told(name: str, family: str) -> ConsumerConfig:
+def _told(name: str, family: str, max_ack_pending: int = 64) -> ConsumerConfig:
     """Receivers of our signals are told what happens from now on."""
-    return _durable(name, f"{family}.>", ack_wait_s=10, max_ack_pending=64, deliver=DeliverPolicy.NEW)
+    return _durable(name, f"{family}.>", ack_wait_s=10, max_ack_pending=max_ack_pending, deliver=DeliverPolicy.NEW)
 
 
 def _durable(

@@ -53,6 +53,7 @@ from workers.signals.watch.watcher import Watcher
 
 QUEUE = "signals"
 AT_ONCE = 8  # signals that are answered at the same time
+RETURNED_AT_ONCE = 4  # receipts on their way back
 
 
 class Signals:
@@ -167,7 +168,8 @@ def build(settings: Settings) -> FastStream:
     _serve_people(runtime, lambda: worker)
     follow(runtime, ("SIGNALS", "signals"), subjects.SIGNAL.filter, on_signal, CloudEvent[SetDelivery], at_once=AT_ONCE)
     follow(runtime, ("RECORD", "receipts"), f"{subjects.RECORD.at('revocation', 'completed')}.>", on_completed, CloudEvent[Completed])
-    follow(runtime, ("RECORD", "return-receipts"), f"{subjects.RECORD.at('signals')}.>", on_told, CloudEvent[Responded])
+    returned = ("RECORD", "return-receipts")
+    follow(runtime, returned, f"{subjects.RECORD.at('signals')}.>", on_told, CloudEvent[Responded], at_once=RETURNED_AT_ONCE)
     return runtime.app(start=start, stop=stop)
 
 

@@ -30,6 +30,7 @@ from workers.common import log
 from workers.common.recorder import RecordUnavailable
 from workers.signals.changes import Postures, Unchanged
 from workers.signals.doing import Doing
+from workers.signals.held import Held
 from workers.signals.instances import Unanswered
 from workers.signals.pending import PendingResponses
 from workers.signals.policy.assess import Signal, assess
@@ -54,28 +55,6 @@ class InstanceRecord(Protocol):
     async def belongs(self, instance: str, workload: str) -> bool:
         """Raises Unanswered."""
         ...
-
-
-class Held:
-    """Which messages wait for something of their sender's."""
-
-    def __init__(self, most: int) -> None:
-        """`most`: of one sender."""
-        self._most = most
-        self._of: dict[str, set[int]] = {}
-
-    def may_wait(self, iss: str, seq: int) -> bool:
-        """Whether there is room for it, or it waits already."""
-        own = self._of.setdefault(iss, set())
-        if seq not in own and len(own) >= self._most:
-            return False
-        own.add(seq)
-        return True
-
-    def settled(self, seq: int) -> None:
-        """It waits no longer."""
-        for own in self._of.values():
-            own.discard(seq)
 
 
 class Responder:

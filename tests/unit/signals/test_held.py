@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.signals.responder import Held
+from workers.signals.held import Held
 
 
 def test_one_sender_takes_no_more_than_its_places() -> None:
