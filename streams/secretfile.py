@@ -20,6 +20,13 @@ def private_folder(folder: Path) -> Path:
     return folder
 
 
+def private_file(path: Path) -> None:
+    """Make it where it is missing, empty, for its owner alone; SQLite gives its log files the mode of its first.  Raises LooseSecret."""
+    private_folder(path.parent)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, _FILE_MODE))
+    _check(path)
+
+
 def write_secret(path: Path, content: bytes) -> None:
     """Replace the file's content atomically."""
     private_folder(path.parent)
@@ -39,6 +46,10 @@ def write_secret(path: Path, content: bytes) -> None:
 
 def read_secret(path: Path) -> bytes:
     """The content.  Raises FileNotFoundError, and LooseSecret where group or others have any right to it."""
+    _check(path)
+    return path.read_bytes()
+
+
+def _check(path: Path) -> None:
     if path.stat().st_mode & 0o077:
         raise LooseSecret(f"{path} must have mode 0600")
-    return path.read_bytes()

@@ -25,6 +25,7 @@ from streams.subjects import CANARY, MINT, OAUTH, SEALED
 from workers.broker.adapters import BusApprovals, RecordHistory, WorkerViews
 from workers.broker.authservers.asking import Asker
 from workers.broker.authservers.assertions import Names
+from workers.broker.authservers.ledger import Ledger
 from workers.broker.authservers.obtaining import Elsewhere
 from workers.broker.authservers.ways import BrokersWays
 from workers.broker.canary import Canaries, on_canary
@@ -59,12 +60,13 @@ UPKEEP_S = 60
 class Broker:
     """The worker, once connected and its views loaded."""
 
-    def __init__(self, runtime: Runtime, kek: KeyEncryption, vault: Vault) -> None:
+    def __init__(self, runtime: Runtime, kek: KeyEncryption, vault: Vault, ledger: Ledger) -> None:
         settings, clock, facts = runtime.settings, runtime.clock, runtime.facts.table
         self._runtime = runtime
         self.recorder = Recorder(runtime.publisher)
         self.failures: FailureRecords | None = None
         self.vault = vault
+        self.ledger = ledger
         self.store = Store(settings, kek, vault)
         self.store.peers = self.peers = Peers(runtime.nc, self.store.held)
         self.keyring = Keyring(facts, clock)
@@ -73,7 +75,7 @@ class Broker:
         verifier = Verifier(facts, view, settings)
         self.ways = BrokersWays(settings)
         self.elsewhere = self._elsewhere(settings)
-        runtime.revocations.on_applied.append(self.elsewhere.revoked)
+        runtime.revocations.on_applied.append(self.elsewhere.returning.revoked)
         self.mint = Mint(
             views=views,
             verifier=verifier,
@@ -115,14 +117,16 @@ class Broker:
             revocations=self._runtime.revocations.view,
             asker=asker,
             record=self.recorder,
+            ledger=self.ledger,
             clock=self._runtime.clock,
             spawn=self._runtime.handle,
+            logger=self._runtime.log,
         )
 
     async def prepare(self) -> None:
         """What has to be there before the first request: the keys, and everything under the current KEK."""
         await self.rotation.load()
-        count = await self.store.rewrap()
+        count = await self.store.rewrap() + await self.ledger.rewrap()
         if count:
             self._runtime.log.info(log.VAULT_REWRAPPED, count=count)
 
@@ -135,12 +139,13 @@ class Broker:
 
     async def close(self) -> None:
         """Ends what was opened; what was obtained elsewhere is taken back."""
-        await self.elsewhere.stop()
+        await self.elsewhere.returning.stop()
         await self.ways.aclose()
         if self.failures is not None:
             await self.failures.close()
         await self.recorder.close()
         await self.vault.close()
+        await self.ledger.close()
 
 
 def build(settings: Settings) -> FastStream:
@@ -154,13 +159,16 @@ def build(settings: Settings) -> FastStream:
         async with AsyncExitStack() as stack:  # what is open when the rest fails is closed
             vault = await Vault.open(settings.state / "broker" / "vault.db")
             stack.push_async_callback(vault.close)
-            broker = Broker(runtime, kek, vault)
+            ledger = await Ledger.open(settings.state / "broker", kek)
+            stack.push_async_callback(ledger.close)
+            broker = Broker(runtime, kek, vault, ledger)
             await runtime.subscribe_plain(SEALED.filter, "", broker.peers.on_asked)
             await broker.prepare()
             stack.pop_all()
         runtime.facts.on_change(broker.rotation.changed)
         runtime.spawn(broker.rotation.run(), name="rotation")
         runtime.spawn(broker.upkeep(), name="upkeep")
+        runtime.spawn(broker.elsewhere.returning.upkeep(), name="taking back")
         await runtime.subscribe_plain(MINT.filter, QUEUE, Handlers(runtime, broker.mint, broker.recorder).on_mint)
         await runtime.subscribe_plain(CANARY.filter, QUEUE, on_canary(broker.canaries, runtime.nc, runtime.handle))
         face = oauth_face(runtime, broker)

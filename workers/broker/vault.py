@@ -6,7 +6,6 @@ have one file open (WAL, on one machine), or a file each: what a file lacks, ano
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from weft.digest import sha256
 
 from schemas.sealed import Sealed, SealedSecret
 from streams.envelope import KeyEncryption, rewrap
-from streams.secretfile import LooseSecret, private_folder
+from streams.secretfile import private_file
 
 SCHEMA_VERSION = 1
 SCHEMA = """
@@ -45,7 +44,7 @@ class Vault:
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Made where it is missing, mode 0600.  Raises VaultBroken, LooseSecret."""
-        _make(path)
+        private_file(path)
         vault = cls(await aiosqlite.connect(path))
         try:
             await vault._prepare(path.name)
@@ -108,10 +107,3 @@ class Vault:
 
 def _sealed(row: aiosqlite.Row | tuple[str, ...]) -> Sealed:
     return Sealed(kek=row[0], wrapped=row[1], nonce=row[2], ciphertext=row[3])
-
-
-def _make(path: Path) -> None:
-    private_folder(path.parent)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))  # SQLite gives its log files the mode of this one
-    if path.stat().st_mode & 0o077:
-        raise LooseSecret(f"{path} must have mode 0600")

@@ -63,5 +63,7 @@ RECORD_FILLING = "record_filling"  # an alarm: full, nothing is granted any more
 TOKEN_KEY_MISSING = "token_key_missing"
 TOKEN_KEY_DESTROYED = "token_key_destroyed"
 VAULT_REWRAPPED = "vault_rewrapped"
+OBTAINED_ADOPTED = "obtained_adopted"  # what a broker that is gone had obtained from other servers
+OBTAINED_UNKEPT = "obtained_unkept"
 EGRESS_LISTENED = "egress_listened"
 UPSTREAM_FAILED = "upstream_failed"

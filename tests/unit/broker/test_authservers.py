@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import parse_qs, parse_qsl
 
 import jwt
@@ -27,6 +28,7 @@ from streams.bus import parse
 from tests.support import world
 from tests.support.hotpath import FixedClock
 from tests.support.identities import NOW
+from tests.support.ledgers import Disk, MemoryLedger
 from tests.support.records import FakeRecordStream
 from workers.broker.authservers.answers import AnswerRefused, Endpoints, metadata_urls, read_metadata, read_token
 from workers.broker.authservers.asking import Asker
@@ -308,6 +310,13 @@ def call(jti: str = "j", targets: tuple[str, ...] = ("a",)) -> Any:
     return SimpleNamespace(jti=jti, txn="t", rev=0, exp=NOW + 60, sub=MARTY, act=Actor(AGENT, "i" + "b2" * 13, None, None), targets=targets)
 
 
+def serving(holding: Holding, held: Held) -> list[Held]:
+    """As after all of its steps."""
+    left = holding.put(held)
+    holding.serve(held)
+    return left
+
+
 @pytest.mark.parametrize("member", Whose._fields)
 def test_a_token_serves_whom_it_was_obtained_for(member: str) -> None:
     """INVARIANT: a token that is kept serves the same person, agent, instance, tool, grant and server; never another (issue 4).
@@ -315,15 +324,15 @@ def test_a_token_serves_whom_it_was_obtained_for(member: str) -> None:
     Broken by leaving any of them out of what it is kept by.
     """
     holding = Holding()
-    holding.put(Held(WHOSE, SERVER, "one", exp=NOW + 60, until=NOW + 60, jti="j", calls=[call()]))
+    serving(holding, Held(WHOSE, SERVER, "one", exp=NOW + 60, until=NOW + 60, calls=[call()]))
     assert holding.take(WHOSE, call(), NOW) is not None
     assert holding.take(WHOSE._replace(**{member: "another"}), call(), NOW) is None
 
 
 def test_a_token_serves_until_the_tools_limit_and_a_bounded_number_of_calls() -> None:
     holding = Holding()
-    held = Held(WHOSE, SERVER, "one", exp=NOW + 600, until=NOW + 60, jti="j", calls=[call()])
-    holding.put(held)
+    held = Held(WHOSE, SERVER, "one", exp=NOW + 600, until=NOW + 60, calls=[call()])
+    serving(holding, held)
     assert holding.take(WHOSE, call(), NOW + 54) is held
     assert holding.take(WHOSE, call(), NOW + 55) is None
     held.calls.extend(call() for _ in range(MAX_CALLS))
@@ -334,18 +343,18 @@ def test_the_oldest_makes_room_and_is_not_forgotten(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("workers.broker.authservers.held.MAX_HELD", 2)
     holding = Holding()
     one, two, three = (
-        Held(WHOSE._replace(sub=name), SERVER, name, exp=NOW + 60, until=NOW + 60, jti="j", calls=[call()]) for name in ("a", "b", "c")
+        Held(WHOSE._replace(sub=name), SERVER, name, exp=NOW + 60, until=NOW + 60, calls=[call()]) for name in ("a", "b", "c")
     )
-    assert holding.put(one) == holding.put(two) == []
-    assert holding.put(three) == [one]
+    assert serving(holding, one) == serving(holding, two) == []
+    assert serving(holding, three) == [one]
     assert holding.take(one.whose, call(), NOW) is None
     assert len(holding) == 2
 
 
 def test_any_of_its_calls_ends_it() -> None:
     holding = Holding()
-    held = Held(WHOSE, SERVER, "opaque-9", exp=NOW + 60, until=NOW + 60, jti="j", calls=[call("j1", ("a",)), call("j2", ("b",))])
-    holding.put(held)
+    held = Held(WHOSE, SERVER, "opaque-9", exp=NOW + 60, until=NOW + 60, calls=[call("j1", ("a",)), call("j2", ("b",))])
+    serving(holding, held)
     view = SimpleNamespace(revoked=lambda token: 1 if "b" in token.targets else None)
     assert holding.hit(view) == [held]
     assert holding.take(WHOSE, call(), NOW) is None
@@ -356,20 +365,22 @@ def test_any_of_its_calls_ends_it() -> None:
 class Town:
     """The whole of it over a server that is told what to answer."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, disk: Disk | None = None, holder: str = "a", server: Any = None, **changes: Any) -> None:
         self.theirs = TheirServer()
-        self.table = world.facts({"server": json.loads(SERVER.wire()), "crm": crm(**changes)})
+        self.table = world.facts({"server": json.loads(SERVER.wire()) | (server or {}), "crm": crm(**changes)})
         self.hit: set[str] = set()
+        self.view = lambda token: 1 if token.jti in self.hit else None
         self.stream = FakeRecordStream()
         self.clock = FixedClock()
         self.tasks: list[asyncio.Task[Any]] = []
+        self.ledger = MemoryLedger(disk, holder)
         self.elsewhere = Elsewhere(
             facts=lambda: self.table, revocations=self, asker=asker(self.theirs), record=Recorder(self.stream, deadline_s=0.2),  # type: ignore[arg-type]
-            clock=self.clock, spawn=lambda work, name: self.tasks.append(asyncio.ensure_future(work)),
+            clock=self.clock, spawn=lambda work, name: self.tasks.append(asyncio.ensure_future(work)), ledger=self.ledger, logger=Mock(),
         )  # fmt: skip
 
     def revoked(self, token: Any) -> int | None:
-        return 1 if token.jti in self.hit else None
+        return self.view(token)
 
     def said(self) -> list[str]:
         return [parse(ObtainedRecord, body).data.state for _, body, *_ in self.stream.messages]
@@ -457,7 +468,7 @@ async def test_what_was_revoked_while_it_was_obtained_is_not_handed_out() -> Non
 
 async def test_what_cannot_be_recorded_is_not_used_and_does_not_live() -> None:
     town = Town()
-    record = town.elsewhere._record.record
+    record = town.elsewhere._telling._record.record
     asked = 0
 
     async def failing(*given: Any) -> int:
@@ -467,7 +478,7 @@ async def test_what_cannot_be_recorded_is_not_used_and_does_not_live() -> None:
             raise RecordUnavailable("full")
         return await record(*given)
 
-    town.elsewhere._record.record = failing  # type: ignore[method-assign]
+    town.elsewhere._telling._record.record = failing  # type: ignore[method-assign]
     with pytest.raises(RecordUnavailable):
         await town.elsewhere.for_egress("crm", call())
     await asyncio.gather(*town.tasks)
@@ -480,7 +491,7 @@ async def test_a_server_that_is_busy_is_asked_again_to_take_it_back() -> None:
     await town.elsewhere.for_agent("crm", call())
     town.theirs.answers["https://login.example/revoke"] = [answer(b"", 503), OutboundFailed("timeout"), answer(b"")]
     town.hit.add("j")
-    town.elsewhere.revoked()
+    town.elsewhere.returning.revoked()
     await asyncio.gather(*town.tasks)
     assert town.said() == ["asked", "got", "revoked"]
     assert len(town.elsewhere) == 0
@@ -491,7 +502,7 @@ async def test_one_that_ends_first_is_said_not_to_be_revoked() -> None:
     await town.elsewhere.for_agent("crm", call())
     town.theirs.answers["https://login.example/revoke"] = [answer({"error": "unsupported_token_type"}, 400)]
     town.hit.add("j")
-    town.elsewhere.revoked()
+    town.elsewhere.returning.revoked()
     await asyncio.gather(*town.tasks)
     assert town.said() == ["asked", "got", "not_revoked"]
 
@@ -550,7 +561,7 @@ async def test_a_broker_that_stops_takes_back_what_it_obtained() -> None:
     town = Town()
     await town.elsewhere.for_agent("crm", call())
     started = time.monotonic()
-    await town.elsewhere.stop()
+    await town.elsewhere.returning.stop()
     assert town.said() == ["asked", "got", "revoked"]
     assert time.monotonic() - started < 3
     assert parse_qs(town.theirs.sent[-1][2].decode())["token"] == ["opaque-1"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from nacl.public import PrivateKey, SealedBox
@@ -17,6 +18,7 @@ from schemas.vault import RELEASE, Release, Released
 from streams.bus import Caller, parse
 from tests.support.hotpath import SETTINGS, HotPath
 from tests.support.invocations import AgentSide
+from tests.support.ledgers import MemoryLedger
 from tests.unit.broker.test_authservers import CRM, SERVER, TheirServer, answer, asker
 from workers.broker.authservers.obtaining import Elsewhere
 from workers.broker.release import Releases
@@ -44,7 +46,7 @@ class Town:
         hot = self.hot
         elsewhere = Elsewhere(
             facts=lambda: hot.table, revocations=hot.revocations, asker=asker(self.theirs), record=hot.recorder, clock=hot.clock,
-            spawn=lambda work, name: asyncio.ensure_future(work),
+            spawn=lambda work, name: asyncio.ensure_future(work), ledger=MemoryLedger(), logger=Mock(),
         )  # fmt: skip
         parts: Any = {"store": None, "recorder": hot.recorder, "clock": hot.clock, "settings": SETTINGS, "elsewhere": elsewhere}
         self.releases = Releases(hot.views, hot.verifier, hot.revocations, **parts)

@@ -40,7 +40,7 @@ Params = list[tuple[str, str]]
 
 
 class Unreachable(Exception):
-    """No answer: nobody knows whether the server acted."""
+    """No answer, or one that says to come again: nobody knows whether the server acted."""
 
 
 class Asker:
@@ -65,18 +65,14 @@ class Asker:
         answer = await self._post(server, endpoints.token, params, seq)
         return read_token(answer, asked=wanted.scopes, resource=resource, exchanged=wanted.by == "token_exchange")
 
-    async def revoke(self, server: AuthorizationServer, token: str, seq: int) -> bool:
-        """RFC 7009 section 2.2: 200, also for a token that is no longer valid.  False where it is to be tried again (503).
-
-        Raises AnswerRefused, NoWay, Unreachable.
-        """
+    async def revoke(self, server: AuthorizationServer, token: str, seq: int) -> None:
+        """RFC 7009 section 2.2: 200, also for a token that is no longer valid.  Raises AnswerRefused, NoWay, Unreachable."""
         revocation = (await self.endpoints(server)).revocation
         if revocation is None:
             raise AnswerRefused("the server has no revocation endpoint")
         answer = await self._post(server, revocation, [("token", token), ("token_type_hint", "access_token")], seq)
-        if answer.status not in (200, 503):
+        if answer.status != 200:
             raise AnswerRefused(f"revocation: status {answer.status}")
-        return answer.status == 200
 
     async def endpoints(self, server: AuthorizationServer) -> Endpoints:
         """Pinned, or read from the metadata of this issuer.  Raises AnswerRefused, NoWay, Unreachable."""
@@ -138,8 +134,11 @@ class Asker:
         headers = [("accept", "application/json")]
         headers += [("content-type", "application/x-www-form-urlencoded")] if body else []
         try:
-            return await self._ways.http(server).request(method, url, headers=headers, body=body, deadline_s=DEADLINE_S)
+            answer = await self._ways.http(server).request(method, url, headers=headers, body=body, deadline_s=DEADLINE_S)
         except OutboundRefused as refused:
             raise NoWay(str(refused)) from None
         except OutboundFailed as failed:
             raise Unreachable(failed.reason) from None
+        if answer.status >= 500 or answer.status == 429:  # RFC 9110 section 15.6, RFC 6585 section 4, RFC 7009 section 2.2.1
+            raise Unreachable(f"status {answer.status}")
+        return answer

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from schemas.facts import AuthorizationServer
+from workers.broker.authservers.held import Held
 from workers.common.outbound import Answer
 
 
@@ -33,6 +34,23 @@ class Ways(Protocol):
 
     async def svid(self, audience: str) -> str:
         """The broker's own JWT-SVID for that audience.  Raises NoWay."""
+
+
+class Ledger(Protocol):
+    """What outlives this process; `workers.broker.authservers.ledger.Ledger` is one."""
+
+    async def keep(self, held: Held) -> None:
+        """As it is now, on the disk when this returns.  Raises NotKept."""
+
+    async def forget(self, held: Held) -> None:
+        """It was taken back, or is over."""
+
+    async def adopt(self, now: float) -> list[Held]:
+        """What brokers that are gone have left; nobody else gets the same.  Raises NotKept."""
+
+
+class NotKept(Exception):
+    """The disk, or the key-encryption key, does not let it.  The text repeats nothing of what it was."""
 
 
 class NoWay(Exception):
