@@ -82,6 +82,7 @@ class Settings(BaseModel):
     edge_limits: EdgeLimits = EdgeLimits()  # of one address
     edge_proxies: Networks = ()  # addresses (CIDR) of proxies before the edge: X-Forwarded-For is believed from these, and from nobody else
     oauth_limits: OAuthLimits = OAuthLimits()  # of one client of the OAuth face
+    oauth_dpop_nonce: bool = False  # DPoP proofs at the token endpoint hold a nonce of ours (RFC 9449 section 8); one more round trip
     edge_mtls: bool = False  # the edge asks for client certificates (RFC 8705); with edge_cert
     edge_client_ca: Path | None = None  # PEM of authorities whose client certificates it takes, with the intermediates that issue them
     edge_spiffe_ca: Path | None = None  # PEM of the trust domain's X.509 bundle: whose X.509-SVIDs it takes

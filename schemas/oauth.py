@@ -28,6 +28,7 @@ Error = Literal[
     "invalid_target",  # RFC 8693 section 2.2.2, RFC 8707 section 2
     "invalid_authorization_details",  # RFC 9396 section 5
     "invalid_dpop_proof",  # RFC 9449 section 5
+    "use_dpop_nonce",  # RFC 9449 section 8
     "unsupported_token_type",  # RFC 7009 section 2.2.1
     "temporarily_unavailable",  # with 503 and 429; RFC 6749 section 4.1.2.1 has the name
 ]
@@ -69,3 +70,4 @@ class Answered(Wire):
     body: dict[str, Any] | None = Field(default=None, repr=False)
     challenge: str | None = None  # WWW-Authenticate
     retry_after_s: int | None = None
+    dpop_nonce: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None  # DPoP-Nonce

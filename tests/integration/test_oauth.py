@@ -51,6 +51,22 @@ async def test_an_assertion_and_a_proof_are_good_once_in_two_brokers(fabric_serv
             assert statuses == [200, 400, 400]
 
 
+async def test_a_nonce_of_one_broker_counts_at_the_other(fabric_server: Any) -> None:
+    """Verifies RFC 9449 section 8 over HTTP: asked for, shown, and believed by whichever copy of the broker hears it."""
+    async with fabric(fabric_server, oauth_dpop_nonce=True) as (clients, http, invoking), invoking.workers("broker"):
+        url = f"{clients.settings.issuer}/oauth/token"
+
+        async def ask(**claims: Any) -> httpx.Response:
+            form = {"grant_type": "client_credentials", **clients.proven()}
+            return await http.post("/oauth/token", data=form, headers={"dpop": clients.proof(url, **claims)})
+
+        first = await ask()
+        assert (first.status_code, first.json()["error"]) == (400, "use_dpop_nonce")
+        answers = [await ask(nonce=first.headers["dpop-nonce"]) for _ in range(8)]  # queue groups choose at random
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert {answer.json()["token_type"] for answer in answers} == {"DPoP"}
+
+
 async def test_a_service_begins_a_transaction_and_an_agent_calls_a_tool_in_it(fabric_server: Any) -> None:
     """Verifies the whole exchange off the bus, that both tokens stand on RECORD, and that ending the first ends the second."""
     async with fabric(fabric_server) as (clients, http, invoking):

@@ -28,6 +28,7 @@ from workers.broker.oauth.clients import Once
 from workers.broker.oauth.handlers import OAuthHandlers
 from workers.broker.oauth.inspection import Inspection
 from workers.broker.oauth.limits import ClientLimits
+from workers.broker.oauth.nonces import Nonces
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import Recording
 from workers.broker.signer import Committed, TokenSigner
@@ -104,7 +105,7 @@ class _Runtime:
 class OAuthWorld:
     """One fabric, one edge, clients `console` (a service), `front` (a workload that is no agent) and `researcher` (an agent)."""
 
-    def __init__(self, issuer: str = ISSUER, limits: OAuthLimits | None = None) -> None:
+    def __init__(self, issuer: str = ISSUER, limits: OAuthLimits | None = None, nonces: Nonces | None = None) -> None:
         environment = {"environment": "prod", "region": "us-east"}
         self.settings = Settings(state="/nonexistent", issuer=issuer, ssf_issuer="https://ssf.88mph.com", environment=environment)
         self.limits = limits or OAuthLimits()
@@ -131,6 +132,7 @@ class OAuthWorld:
             once=self.claims,
             clock=self.clock,
             settings=self.settings,
+            nonces=nonces,
         )
         limited = ClientLimits(self.limits, lambda: self.clock.now())  # noqa: PLW0108 - tests put another clock there
         self.handlers = OAuthHandlers(_Runtime(), parts, Inspection(parts, self.orders), {}, limited)  # type: ignore[arg-type]

@@ -38,6 +38,7 @@ from workers.broker.oauth.adapters import Claims, RevocationOrders
 from workers.broker.oauth.failures import FailureRecords
 from workers.broker.oauth.handlers import OAuthHandlers
 from workers.broker.oauth.inspection import Inspection
+from workers.broker.oauth.nonces import Nonces
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import Recording
 from workers.broker.peers import Peers
@@ -216,5 +217,6 @@ def oauth_face(runtime: Runtime, broker: Broker) -> OAuthHandlers:
         once=Claims(SingleUse(runtime.publisher, "broker")),
         clock=runtime.clock,
         settings=settings,
+        nonces=Nonces(names_secret(settings)) if settings.oauth_dpop_nonce else None,
     )
     return OAuthHandlers(runtime, parts, Inspection(parts, RevocationOrders(runtime.nc)), accounts(settings))

@@ -33,7 +33,7 @@ from schemas.signals import DETECTIONS, POINTS
 from streams import tokenkeys, topology
 from streams.bus import PublishConflict, Publisher, client, event, fabric_broker
 from streams.facts_keys import key_of, subject_of
-from streams.keys import load_or_create, names_secret
+from streams.keys import load_or_create
 from workers.supervisor.files import first_person, purposes_of
 
 BY = "bootstrap"
@@ -81,7 +81,6 @@ async def _write_if_absent(publisher: Publisher, body: FactBody) -> str | None:
 
 def first_facts(settings: Settings) -> Iterator[FactBody]:
     """In an order in which each is valid by what stands before it.  Also makes the keys, before any worker could make another."""
-    names_secret(settings)
     root = f"spiffe://{settings.trust_domain}"
     yield Namespace(prefix=root, owner="operator")
     yield from _keys(settings)

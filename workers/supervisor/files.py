@@ -18,7 +18,7 @@ from weft.nkey import KeyPair
 
 from config.settings import Settings, SettingsError, load, parse
 from streams import tokenkeys
-from streams.keys import PURPOSES, Purpose, load_or_create, seal_key
+from streams.keys import PURPOSES, Purpose, load_or_create, names_secret, seal_key
 from streams.operator import create_operator
 from streams.secretfile import read_secret, write_secret
 
@@ -62,6 +62,7 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
     seal_key(settings)
+    names_secret(settings)
     (settings.keys / "subscriptions").mkdir(exist_ok=True, mode=0o700)
     tokenkeys.first(settings)
     first_person(settings)

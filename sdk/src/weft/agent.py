@@ -21,7 +21,7 @@ import nats.errors
 from weft import stepping, wire
 from weft.connection import Connection
 from weft.digest import b64u, call_parts, sha256
-from weft.grants import Answer, Asked, Grant, HTTPCall, Refusal, Refused, StepUp, headers_of
+from weft.grants import Answer, Asked, Grant, HTTPCall, Refusal, Refused, StepUp, headers_of, nonce_of, wants_nonce
 from weft.nkey import KeyPair
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Agent:
         self._connection = connection
         self._http = http
         self._owns_http = http is None
+        self._nonces: dict[str, str] = {}  # by origin: as many as there are tools that ask for one
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Agent:
@@ -158,15 +159,22 @@ class Agent:
         return await self.send(grant, call)
 
     async def send(self, grant: Grant, call: HTTPCall) -> Answer:
-        """Performs the HTTP request that the grant is for."""
+        """Performs the HTTP request that the grant is for; once more where the server wants a nonce in the proof (RFC 9449 section 9)."""
         url = grant.endpoint.rstrip("/") + call.path
         svid = None if grant.svid_audience is None else await self._connection.svid_for(grant.svid_audience)
-        headers = headers_of(grant, call.method, url, svid)
-        if call.body:
-            headers["Content-Type"] = "application/json"
-        response = await self._client().request(call.method, url, content=call.body, headers=headers)
+        origin = "/".join(url.split("/", 3)[:3])
+        response = await self._sent(call, url, headers_of(grant, call.method, url, svid, self._nonces.get(origin)))
+        if grant.proof is not None and (nonce := nonce_of(response.headers)) is not None:
+            self._nonces[origin] = nonce  # the newest is the one that counts, section 8.2
+            if wants_nonce(response.status_code, response.headers):
+                response = await self._sent(call, url, headers_of(grant, call.method, url, svid, nonce))
         seq = response.headers.get("Weft-Record", "")
         return Answer(response.status_code, dict(response.headers), response.content, grant, int(seq) if seq.isdigit() else None)
+
+    async def _sent(self, call: HTTPCall, url: str, headers: dict[str, str]) -> httpx.Response:
+        if call.body:
+            headers["Content-Type"] = "application/json"
+        return await self._client().request(call.method, url, content=call.body, headers=headers)
 
     async def complete(self, grant: Grant) -> None:
         """The transaction is over: its token and all that descends from it die at every point.  Raises Refused."""

@@ -77,10 +77,11 @@ def verify_proof(
     now: float,
     token: str | None = None,
     jkt: str | None = None,
-    nonce: str | None = None,
+    nonce: str | Collection[str] | None = None,
     algorithms: Collection[str] = ALGORITHMS,
 ) -> VerifiedProof:
-    """Steps 2 to 12.  `token` is the one shown beside it, `jkt` the thumbprint that token is bound to, `nonce` the one given out.
+    """Steps 2 to 12.  `token` is the one shown beside it, `jkt` the thumbprint that token is bound to, `nonce` the one given out,
+    or all of them that still count.
 
     Raises ProofRefused; NonceRequired where everything but the nonce is right.
     """
@@ -103,7 +104,7 @@ def verify_proof(
         raise ProofRefused(GuardReason.PROOF_INVALID, "of another token")
     if jkt is not None and jkt != thumb:
         raise ProofRefused(GuardReason.NOT_BOUND, "by another key than the token is bound to")
-    if nonce is not None and claims.get("nonce") != nonce:  # 10
+    if nonce is not None and claims.get("nonce") not in ((nonce,) if isinstance(nonce, str) else tuple(nonce)):  # 10
         raise NonceRequired
     return VerifiedProof(thumb, jti, sha256(f"{wanted[1]}\0{jti}"), iat + LIFE_S + SKEW_S)
 

@@ -8,12 +8,15 @@ whose record asks for a proof of possession gets one in `DPoP` (RFC 9449), by th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from weft.dpop import make_proof
 from weft.nkey import KeyPair
+
+_NONCE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,512}", re.ASCII)  # RFC 9449 section 8.1: 1*NQCHAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +109,34 @@ class Answer:
         return json.loads(self.body)
 
 
-def headers_of(grant: Grant, method: str, url: str, svid: str | None = None) -> dict[str, str]:
+def headers_of(grant: Grant, method: str, url: str, svid: str | None = None, nonce: str | None = None) -> dict[str, str]:
     """The headers of the one request to that URL; raises Refused where the tool wants what this SDK cannot show.
 
-    `svid` is the caller's own, of the audience that the grant names.
+    `svid` is the caller's own, of the audience that the grant names; `nonce` what that server gave out for its next proof.
     """
     shown = {} if svid is None else {"Authorization": f"Bearer {svid}"}
     if grant.token is None:
         return shown
     if grant.token_type in ("Bearer", "DPoP"):
-        return {"Authorization": f"{grant.token_type} {grant.token}", **_proof(grant, grant.token, method, url)}
-    return {"Txn-Token": grant.token, **shown, **_proof(grant, grant.token, method, url)}
+        return {"Authorization": f"{grant.token_type} {grant.token}", **_proof(grant, grant.token, method, url, nonce)}
+    return {"Txn-Token": grant.token, **shown, **_proof(grant, grant.token, method, url, nonce)}
 
 
-def _proof(grant: Grant, token: str, method: str, url: str) -> dict[str, str]:
+def nonce_of(headers: Mapping[str, str]) -> str | None:
+    """What the server wants in the next proof, RFC 9449 section 8.1; header names as `httpx.Headers` finds them."""
+    nonce = headers.get("DPoP-Nonce", "")
+    return nonce if _NONCE.fullmatch(nonce) else None
+
+
+def wants_nonce(status: int, headers: Mapping[str, str]) -> bool:
+    """RFC 9449 section 9: refused for the want of a nonce, and nothing was done."""
+    return status == 401 and 'error="use_dpop_nonce"' in headers.get("WWW-Authenticate", "")
+
+
+def _proof(grant: Grant, token: str, method: str, url: str, nonce: str | None) -> dict[str, str]:
     """The proof of possession that the tool asks for, by the key that the token is bound to; none where it asks for none."""
     if grant.proof is None:
         return {}
     if grant.proof != "dpop" or grant.key is None:
         raise Refused(Refusal("denied", grant.explanation, needs="proof_of_possession"))
-    return {"DPoP": make_proof(grant.key, method, url, token)}
+    return {"DPoP": make_proof(grant.key, method, url, token, nonce=nonce)}

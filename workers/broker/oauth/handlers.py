@@ -19,6 +19,7 @@ from workers.broker.oauth.failures import FailureRecords, claimed
 from workers.broker.oauth.form import Form
 from workers.broker.oauth.inspection import Inspection
 from workers.broker.oauth.limits import ClientLimits
+from workers.broker.oauth.nonces import ask_for_nonce
 from workers.broker.oauth.parts import Parts
 from workers.broker.oauth.recording import SOURCE
 from workers.broker.oauth.refusals import OAuthRefused, not_authenticated, unavailable
@@ -65,7 +66,13 @@ class OAuthHandlers:
         return refused(unavailable(DenyReason.MALFORMED)) if asked.type != ASKED else await self.reply(asked.data)
 
     async def reply(self, asked: Asked) -> Answered:
-        """What the client hears.  Never raises."""
+        """What the client hears, with the nonce for its next proof (RFC 9449 section 8.2).  Never raises."""
+        answered, nonces = await self._replied(asked), self._parts.nonces
+        if nonces is None or asked.endpoint != "token":
+            return answered
+        return answered.model_copy(update={"dpop_nonce": nonces.fresh(self._parts.clock.now())})
+
+    async def _replied(self, asked: Asked) -> Answered:
         try:
             return await self._in_time(asked)
         except OAuthRefused as refusal:
@@ -92,6 +99,8 @@ class OAuthHandlers:
         form = Form(asked.parameters)
         client = self._authenticated(asked, form, now)
         self._limits.check(asked.endpoint, client)
+        if asked.endpoint == "token" and self._parts.nonces is not None:
+            ask_for_nonce(asked, self._parts.nonces, now)
         if client.once is not None and not await self._parts.once.claim(client.once, now):
             self.failures.note(client.client, asked.address, replay=True)
             raise not_authenticated("the client assertion was used before")

@@ -19,6 +19,7 @@ from streams.subjects import connection_name
 from workers.broker.claims import FreshID, fresh_id
 from workers.broker.oauth.clients import Authenticated, Once
 from workers.broker.oauth.form import Form
+from workers.broker.oauth.nonces import Nonces
 from workers.broker.oauth.recording import Recording
 from workers.broker.oauth.tools import workload_of_client
 from workers.broker.oauth.transactions import Workload
@@ -51,6 +52,7 @@ class Parts:
     clock: Clock
     settings: Settings
     fresh_id: FreshID = fresh_id
+    nonces: Nonces | None = None  # where proofs need one
 
 
 @dataclass(slots=True)

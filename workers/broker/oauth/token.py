@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from weft.digest import canonical, sha256
 from weft.dpop import verify_proof
-from weft.errors import ProofRefused
+from weft.errors import NonceRequired, ProofRefused
 
 from schemas.accesstoken import ACCESS_TYP, Bound
 from schemas.clients import TOKEN_EXCHANGE, GrantType
@@ -36,6 +36,7 @@ from workers.broker.oauth import tools
 from workers.broker.oauth.claims import access_claims, transaction_claims
 from workers.broker.oauth.clients import Authenticated, Once
 from workers.broker.oauth.form import TXN_TOKEN, ClientCredentials, Exchange, Form, read_token_request
+from workers.broker.oauth.nonces import use_nonce
 from workers.broker.oauth.parts import Parts, Request, exchanged, refusal_on_record
 from workers.broker.oauth.refusals import OAuthRefused, refusal_of, unavailable
 from workers.broker.oauth.subjects import Reading, Vouched, read_subject
@@ -89,7 +90,10 @@ class TokenEndpoint:
     async def _proven(self, unverified_proof: str, url: str) -> str:
         now = self._parts.clock.now()
         try:
-            proof = verify_proof(unverified_proof, method="POST", url=url, now=now)
+            nonces = self._parts.nonces
+            proof = verify_proof(unverified_proof, method="POST", url=url, now=now, nonce=None if nonces is None else nonces.good(now))
+        except NonceRequired:
+            raise use_nonce() from None
         except ProofRefused as refused:
             raise OAuthRefused("invalid_dpop_proof", f"the proof: {refused.detail}", DenyReason.PROOF_INVALID) from None
         if not await self._parts.once.claim(Once(proof.claim, proof.exp), now):

@@ -139,6 +139,8 @@ def _response(answered: Answered, identifier: str) -> Response:
         headers["www-authenticate"] = answered.challenge
     if answered.retry_after_s is not None:
         headers["retry-after"] = str(answered.retry_after_s)
+    if answered.dpop_nonce is not None:
+        headers["dpop-nonce"] = answered.dpop_nonce
     if answered.body is None:
         return Response(status_code=answered.status, headers=headers)
     return JSONResponse(answered.body, answered.status, headers)
