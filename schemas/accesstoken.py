@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from schemas.base import Code, Digest, InstanceID, Seconds, Sequence, SpiffeIDText, Wire
+from schemas.actors import ActorClaim
+from schemas.base import Code, Digest, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.clients import ClientID, Resource
 from schemas.token import Call, Evidence, RequestChain, Status
 
@@ -35,21 +36,12 @@ class Bound(Wire):
         return (self.jkt is not None and self.jkt == jkt) or (self.x5t is not None and self.x5t == x5t)
 
 
-class ActorClaim(Wire):
-    """Who acts now; nested, who acted before, for information alone (RFC 8693 section 4.1)."""
-
-    sub: str
-    instance: InstanceID | None = None
-    jti: str | None = None  # of who acted before: the token it acted under
-    act: ActorClaim | None = None
-
-
 class AccessTokenClaims(Wire):
     """The payload."""
 
     iss: str
     aud: Resource | tuple[Resource, ...]
-    sub: str  # of client_credentials: the client
+    sub: str  # of client_credentials: the client; of an exchange, the person
     client_id: ClientID
     iat: Seconds
     exp: Seconds

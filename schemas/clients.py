@@ -29,6 +29,10 @@ AuthMethod = Literal[
 GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
 SubjectType = Literal["access_token", "id_token", "jwt", "self_signed", "unsigned_json", "txn_token", "saml1", "saml2"]  # after TOKEN_TYPE
 
+ASSERTED: frozenset[SubjectType] = frozenset(("self_signed", "unsigned_json"))  # whose subject is the client's own word
+ActorType = Literal["jwt", "access_token", "self_signed"]  # of an actor token: a JWT-SVID; a token of ours; the client's own word
+IssuedType = Literal["txn_token", "access_token"]  # what an exchange gives
+
 ClientID = Annotated[str, StringConstraints(pattern=r"^[!-~]{1,512}$")]  # RFC 6749 appendix A.1 without the space
 
 

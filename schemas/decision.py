@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from schemas.actors import ActorClaim
 from schemas.base import Code, Digest, InstanceID, Name, Opaque, Seconds, Sequence, SpiffeIDText, Wire
 from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
@@ -56,6 +57,7 @@ class UserRights(Wire):
     client_id: str
     may_act: str | None = None
     exp: Seconds
+    acted: ActorClaim | None = None  # before this agent, as its `act` says
     digest: Digest
 
 
@@ -72,6 +74,7 @@ class Parent(Wire):
     act_chain: tuple[PastActor, ...]  # of the new token
     evidence: tuple[Evidence, ...] = ()
     req_chain: RequestChain = ()
+    acted: ActorClaim | None = None  # before the first call of the transaction
     digest: Digest
 
 
@@ -98,6 +101,11 @@ class DecisionInput(Wire):
     now: Seconds
     views_fresh: bool
     revocations: Sequence  # the revocation counter
+
+    @property
+    def acted(self) -> ActorClaim | None:
+        """Who acted before the first call of the transaction."""
+        return self.parent.acted if self.parent is not None else self.user.acted if self.user is not None else None
 
 
 class GateLine(Wire):

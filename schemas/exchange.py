@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from schemas.accesstoken import Bound
+from schemas.actors import ActorClaim, Named
 from schemas.base import Code, Digest, InstanceID, Opaque, Seconds, Sequence, SpiffeIDText, Wire
-from schemas.clients import AuthMethod, ClientID, GrantType, SubjectType
+from schemas.clients import ActorType, AuthMethod, ClientID, GrantType, IssuedType, SubjectType
 from schemas.decision import ENGINE, GateLine
 from schemas.reasons import DenyReason
 from schemas.token import RequestChain
@@ -39,6 +40,8 @@ class TransactionClaims(Wire):
     rev: Sequence
     facts: Sequence
     workload: SpiffeIDText | None = None
+    act: ActorClaim | None = None  # absent where nobody acts for another
+    asserted: Literal[True] | None = None  # the transaction began with the client's own word about its subject
 
 
 class Subject(Wire):
@@ -51,6 +54,22 @@ class Subject(Wire):
     exp: Seconds | None = None
     txn: str | None = None  # of the transaction that a replacement continues
     chain: RequestChain = ()  # of the new token
+    act: ActorClaim | None = None  # who acts in it, and acted before
+    may_act: Named | None = None  # who may act, where it says so
+    asserted: Literal[True] | None = None  # nobody but a client vouches for it, or for what it descends from
+    digest: Digest
+
+
+class Acting(Wire):
+    """The verified actor token, without the token.  RFC 8693 section 2.1: the acting party itself, not somebody's delegate."""
+
+    type: ActorType
+    client_id: ClientID | None = None  # that the token was issued to, or that signed it
+    workload: SpiffeIDText | None = None
+    instance: InstanceID | None = None  # where an SVID names it
+    assurance: Literal["development", "production"] = "production"
+    exp: Seconds
+    jti: str | None = None  # of an access token: revoking it ends what was issued for it
     digest: Digest
 
 
@@ -66,6 +85,9 @@ class ExchangeInput(Wire):
     instance: InstanceID | None = None  # where an SVID names it
     assurance: Literal["development", "production"] = "production"
     subject: Subject | None = None  # of an exchange
+    actor: Acting | None = None  # absent: the client acts
+    requested: IssuedType = "txn_token"  # of an exchange
+    issuer: str | None = None  # the fabric that decides; absent in records older than `act`
     scope: Annotated[tuple[Code, ...], Field(max_length=MAX_SCOPES)]
     resources: tuple[str, ...] = ()  # RFC 8707
     now: Seconds
@@ -80,6 +102,7 @@ class ExchangeDecision(Wire):
     reason: DenyReason | None = None
     lines: tuple[GateLine, ...]
     ttl_s: int = 0
+    act: ActorClaim | None = None  # of the token
     facts_revision: Sequence
     engine: str = ENGINE
 

@@ -82,6 +82,8 @@ class DenyReason(StrEnum):
     SUBJECT_TOKEN_INVALID = "subject_token_invalid"
     OUT_OF_SUBJECT_SCOPE = "out_of_subject_scope"  # more than the subject token's own scope
     RESOURCE_NOT_ALLOWED = "resource_not_allowed"
+    ACTOR_TOKEN_INVALID = "actor_token_invalid"
+    ACTOR_NOT_ALLOWED = "actor_not_allowed"  # the client may not bring this actor, or the subject token names another (`may_act`)
     PROOF_INVALID = "proof_invalid"  # DPoP, RFC 9449
     NOT_FOUND = "not_found"
     INTERNAL = "internal"

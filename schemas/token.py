@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from schemas.actors import ActorClaim
 from schemas.base import Code, Digest, InstanceID, Name, Seconds, Sequence, SpiffeIDText, Wire
 
 TOKEN_TYP = "txntoken+jwt"
@@ -68,6 +69,7 @@ class Actor(Wire):
     instance: InstanceID
     version: str | None = None
     deployment: str | None = None
+    act: ActorClaim | None = None  # who acted before the first call of the transaction; since then, `act_chain`
 
 
 class PastActor(Wire):

@@ -34,6 +34,7 @@ class Client(Wire):
     people: str | None = None  # `iss` of the provider whose people its own word (self_signed, unsigned_json) names; none: without one
     resources: tuple[Resource, ...] = ()  # RFC 8707: what its access tokens may be for, besides the fabric itself
     protects: tuple[Resource, ...] = ()  # resources that it serves: tokens for these it may introspect
+    actors: tuple[SpiffePattern, ...] = ()  # workloads besides its own whose actor tokens it may bring (RFC 8693 section 2.1)
     access_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = MAX_TTL_S
     txn_ttl_s: Annotated[int, Field(gt=0, le=MAX_TTL_S)] = DEFAULT_TTL_S
     replacements: Annotated[int, Field(ge=0, le=MAX_HOPS)] = 2  # how often its transaction tokens may be replaced

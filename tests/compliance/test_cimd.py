@@ -229,7 +229,7 @@ async def test_accepting_takes_the_proof_from_the_document_and_the_rights_from_t
     """
     web.put(URL, document(scope="ssf.manage", grant_types=["client_credentials", EXCHANGE]))
     found = (await resolve(web)).plain()
-    asked = {"owner": "ops", "scopes": ["ticket.read"], "ceilings": None, "resources": None}
+    asked = {"owner": "ops", "scopes": ["ticket.read"], "ceilings": None, "resources": None, "actors": None}
     new = accepted_body(Namespace(**asked), found, None)
     assert (new.scopes, new.grant_types, new.ceilings, new.document) == (("ticket.read",), ("client_credentials",), {}, found["document"])
     nothing = dict.fromkeys(asked)

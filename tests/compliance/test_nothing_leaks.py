@@ -22,7 +22,9 @@ async def test_nothing_that_authorises_is_on_record_in_a_log_or_in_another_answe
     answers: list[str] = []
 
     async def post(path: str, form: dict[str, Any], proof: str | None = None) -> str | None:
-        secrets.extend(str(form[name]) for name in ("client_assertion", "subject_token", "token") if len(str(form.get(name, ""))) > 60)
+        secrets.extend(
+            str(form[name]) for name in ("client_assertion", "subject_token", "actor_token", "token") if len(str(form.get(name, ""))) > 60
+        )
         secrets.extend([proof] if proof else [])
         answer = await world.post(path, form, headers={"dpop": proof} if proof else {})
         issued = answer.json().get("access_token") if answer.content else None
@@ -36,6 +38,9 @@ async def test_nothing_that_authorises_is_on_record_in_a_log_or_in_another_answe
     assert access
     assert root
     await post("/oauth/token", world.exchange(subject_token=root, subject_token_type=TXN))
+    actor = {"actor_token": world.svid()["client_assertion"], "actor_token_type": f"{TYPE}jwt"}
+    for changes in ({}, {"subject_token": person, "subject_token_type": f"{TYPE}access_token"}, {"actor_token": person}):
+        await post("/oauth/token", world.exchange("researcher", **{**actor, **changes}))
     await post("/oauth/token", world.exchange(subject_token=person + "x", subject_token_type=f"{TYPE}access_token"))
     await post("/oauth/token", world.exchange(subject_token=person, subject_token_type=TXN))
     await post("/oauth/token", world.exchange(scope="payments.all", subject_token=person, subject_token_type=f"{TYPE}access_token"))

@@ -123,7 +123,8 @@ async def test_transaction_tokens_are_seen_by_their_trust_domain(world: OAuthWor
 async def test_a_token_for_a_tool_is_seen_by_whose_it_is(world: OAuthWorld) -> None:
     made = (await call(world)).json()["access_token"]
     found = await look(world, made, "researcher")
-    assert (found["active"], found["act"]) == (True, {"sub": RESEARCHER})
+    act = {"sub": RESEARCHER, "iss": ISSUER, "sub_profile": "ai_agent", "instance": payload(made)["act"]["instance"]}
+    assert (found["active"], found["act"]) == (True, act)
     assert await look(world, made, "front") == {"active": False}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -63,6 +64,12 @@ def _subject(kind: str) -> Callable[[OAuthWorld, str], dict[str, Any]]:
     return lambda world, token: world.exchange("front", subject_token=token, subject_token_type=TYPE + kind)
 
 
+def _actor(kind: str) -> Callable[[OAuthWorld, str], dict[str, Any]]:
+    """Beside a subject that the client is itself."""
+    own = {"subject_token": json.dumps({"sub": RESEARCHER}), "actor_token_type": TYPE + kind}
+    return lambda world, token: world.exchange("researcher", actor_token=token, **own)
+
+
 def _id_token(world: OAuthWorld) -> str:
     claims = _claims(world, iss="https://login.88mph.com", sub="marty", aud=FRONT)
     return world.keys["provider"].sign(claims)
@@ -101,6 +108,13 @@ PLACES = {
         "",
     ),
     "a self-signed subject": Place("front", _own_word, _subject("self_signed"), ""),
+    "an actor's JWT-SVID": Place("svid", lambda world: world.svid()["client_assertion"], _actor("jwt"), ""),
+    "an actor's own word": Place(
+        "researcher",
+        lambda world: world.keys["researcher"].sign(_claims(world, iss="researcher", sub="researcher", aud=ISSUER, jti=uuid4().hex)),
+        _actor("self_signed"),
+        "",
+    ),
 }
 
 

@@ -123,8 +123,10 @@ async def test_it_is_no_access_token_and_an_access_token_is_none_of_it(world: OA
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"requested_token_type": None}, "invalid_request"),
-        ({"requested_token_type": f"{TYPE}access_token"}, "invalid_request"),
+        ({"requested_token_type": None}, "invalid_target"),
+        ({"requested_token_type": f"{TYPE}access_token"}, "invalid_target"),
+        ({"requested_token_type": f"{TYPE}id_token"}, "invalid_request"),
+        ({"requested_token_type": "txn_token"}, "invalid_request"),
         ({"requested_token_type": f"{TYPE}refresh_token"}, "invalid_request"),
         ({"audience": None}, "invalid_target"),
         ({"audience": "other.org"}, "invalid_target"),
@@ -137,6 +139,7 @@ async def test_it_is_no_access_token_and_an_access_token_is_none_of_it(world: OA
         ({"subject_token_type": f"{TYPE}refresh_token"}, "invalid_request"),
         ({"subject_token_type": f"{TYPE}saml2"}, "invalid_request"),
         ({"subject_token_type": "unsigned_json"}, "invalid_request"),
+        ({"actor_token": "x"}, "invalid_request"),
         ({"actor_token": "x", "actor_token_type": f"{TYPE}jwt"}, "invalid_request"),
         ({"actor_token_type": f"{TYPE}jwt"}, "invalid_request"),
         ({"request_details": "[]"}, "invalid_request"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.exchange import ExchangeDecision, ExchangeInput
+from schemas.accesstoken import AccessTokenClaims
+from schemas.clients import ASSERTED
+from schemas.exchange import ExchangeDecision, ExchangeInput, TransactionClaims
 from schemas.record import Exchanged, NotExchanged
 from streams.facts_table import FactsTable
 from workers.common.decision.exchange import decide_exchange
@@ -34,7 +36,25 @@ def _beyond(recorded: Exchanged, decision: ExchangeDecision) -> list[str]:
         "txn": subject is None or subject.txn in (None, claims.txn),
         "req_chain": claims.req_chain == (() if subject is None else subject.chain),
         "workload": claims.workload == asked.workload,
+        "act": claims.act == decision.act,
+        "actor": asked.actor is None or claims.exp <= asked.actor.exp,
         "rev": claims.rev == asked.revocations,
         "facts": claims.facts == decision.facts_revision,
     }
+    held |= _access(claims, asked) if isinstance(claims, AccessTokenClaims) else _transaction(claims, asked)
     return [f"claims.{name}" for name, holds in held.items() if not holds]
+
+
+def _access(claims: AccessTokenClaims, asked: ExchangeInput) -> dict[str, bool]:
+    named = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
+    return {
+        "typ": asked.subject is None or asked.requested == "access_token",
+        "client_id": claims.client_id == asked.client_id,
+        "aud": set(asked.resources) <= set(named) and (asked.subject is None or set(named) == set(asked.resources)),
+    }
+
+
+def _transaction(claims: TransactionClaims, asked: ExchangeInput) -> dict[str, bool]:
+    subject = asked.subject
+    asserted = subject is not None and (subject.asserted is True or subject.type in ASSERTED)
+    return {"typ": asked.requested == "txn_token", "asserted": asserted == bool(claims.asserted)}

@@ -55,7 +55,7 @@ def minted_by(seq: int, type_: str, data: Mapping[str, Any], scope: str) -> Mint
             instance=str(act.get("instance", "")),
             user="" if is_workload(sub) or sub == claims.get("client_id") else mark("user", sub),
             tool=str(claims.get("call", {}).get("tool", "")),
-            path=ARROW.join([*(str(link["wl"]) for link in claims.get("req_chain", ())), *(str(p["sub"]) for p in past), str(act["sub"])]),
+            path=ARROW.join([*_before(claims), *(str(p["sub"]) for p in past), str(act["sub"])]),
             marks=" ".join(dict.fromkeys(_marks(claims, str(kid), act))),
         )
     except (KeyError, TypeError, ValueError):
@@ -63,9 +63,22 @@ def minted_by(seq: int, type_: str, data: Mapping[str, Any], scope: str) -> Mint
 
 
 def _actor(claims: Mapping[str, Any], scope: str) -> Mapping[str, Any]:
-    """Who acts; of what the token endpoint issued without a tool, the workload that it was issued to, else the trust domain."""
-    act: Mapping[str, Any] = claims.get("act") or {"sub": claims.get("workload") or scope}
-    return act
+    """Who acts; where that is no workload, the one that the token was issued to, else the trust domain."""
+    act: Mapping[str, Any] = claims.get("act") or {}
+    return act if is_workload(str(act.get("sub"))) else {"sub": claims.get("workload") or scope}
+
+
+def _before(claims: Mapping[str, Any]) -> Iterator[str]:
+    """Who requested the tokens that it rests on, and it, where that is not who acts; then who acted before the first call."""
+    yield from (str(link["wl"]) for link in claims.get("req_chain", ()))
+    now = claims.get("act") or {}
+    if now and claims.get("workload") not in (None, now["sub"]):
+        yield str(claims["workload"])
+    nested, act = [], now.get("act")
+    while act is not None:
+        nested.append(str(act["sub"]))
+        act = act.get("act")
+    yield from reversed(nested)
 
 
 def mark(kind: str, value: str) -> str:

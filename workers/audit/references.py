@@ -92,12 +92,22 @@ def targets_of(claims: Data, kid: str) -> tuple[str, ...]:
 
 
 def _who(claims: Data) -> list[tuple[str, str]]:
-    """Who acts, and what lies above; of a token without a call, the workload that requested it."""
-    act = claims.get("act") or {"sub": claims.get("workload")}
-    if act["sub"] is None:
+    """Whoever acts or acted, and what lies above; of a token without a call, the workload that requested it as well."""
+    named, act = _above(claims.get("workload")), claims.get("act")
+    while isinstance(act, Mapping):
+        named += _above(act.get("sub"))
+        named += [(kind, act[name]) for kind, name in (("instance", "instance"), ("token", "jti")) if name in act]
+        act = act.get("act")
+    return named
+
+
+def _above(name: object) -> list[tuple[str, str]]:
+    """A workload and every namespace above it; nothing for a client that is none."""
+    try:
+        prefixes = SpiffeID.parse(name if isinstance(name, str) else "").prefixes()
+    except (InvalidSpiffeID, UnicodeEncodeError):
         return []
-    spaces = [("namespace", str(prefix)) for prefix in SpiffeID.parse(act["sub"]).prefixes()]
-    return [("agent", act["sub"]), *([("instance", act["instance"])] if "instance" in act else []), *spaces]
+    return [("agent", str(name)), *(("namespace", str(prefix)) for prefix in prefixes)]
 
 
 def _path(data: Data, *names: str) -> Any:

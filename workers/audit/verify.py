@@ -115,6 +115,7 @@ def _asked(claims: TokenClaims, asked: DecisionInput) -> dict[str, bool]:
         "act": (claims.act.sub, claims.act.instance) == (caller.id, caller.instance),
         "cnf": claims.cnf.jkt == caller.jkt,
         "rev": claims.rev == asked.revocations,
+        "act.act": claims.act.act == asked.acted,
         "act_chain": claims.act_chain == (parent.act_chain if parent is not None else ()),
         "txn": parent is None or claims.txn == parent.txn,
         "life": all(claims.exp <= end for end in (caller.svid_exp, *(held.exp for held in (parent, asked.user) if held is not None))),

@@ -61,7 +61,7 @@ def build_claims(
         "rctx": {**(rctx or {"authn": "jwt-svid"}), "assurance": caller.assurance, "request": asked.request_digest},
         "tctx": shared.ceiling,
         "call": _call(asked, grant),
-        "act": {"sub": caller.id, "instance": caller.instance, "version": grant.version, "deployment": grant.deployment},
+        "act": _act(asked, grant),
         "act_chain": [] if parent is None else [actor.plain() for actor in parent.act_chain],
         "req_chain": [] if parent is None else [link.plain() for link in parent.req_chain],
         "agentic_ctx": shared.context if intent is None else {**grant.agentic_ctx, "intent": intent},
@@ -70,6 +70,12 @@ def build_claims(
         "rev": asked.revocations,
         "facts": decision.facts_revision,
     }
+
+
+def _act(asked: DecisionInput, grant: Grant) -> dict[str, Any]:
+    caller, acted = asked.caller, asked.acted
+    act = {"sub": caller.id, "instance": caller.instance, "version": grant.version, "deployment": grant.deployment}
+    return act if acted is None else {**act, "act": acted.plain()}
 
 
 class _Shared(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any, assert_never
 import orjson
 
 from schemas.accesstoken import ACCESS_TYP, AccessTokenClaims
+from schemas.actors import AGENT
 from schemas.decision import Grant
 from schemas.token import TOKEN_TYP
 
@@ -49,10 +50,12 @@ def access_claims(claims: dict[str, Any], *, bound: bool) -> AccessTokenClaims:
                 "client_id": actor["sub"],
                 "scope": " ".join(call["actions"]),
                 "workload": actor["sub"],
-                "act": _nested(actor, claims["act_chain"]),
+                "act": nested(actor, claims["act_chain"], claims["iss"]),
                 "cnf": claims["cnf"] if bound else None,
                 "call": {name: value for name, value in call.items() if name != "authorization_details"},
-                "authorization_details": call.get("authorization_details", []),
+                "authorization_details": [
+                    {name: value for name, value in detail.items() if value} for detail in call.get("authorization_details", ())
+                ],
                 "req_chain": claims.get("req_chain", []),
                 "status": claims.get("status"),
             }
@@ -77,11 +80,14 @@ def token_types(grant: Grant) -> dict[str, Any]:
             assert_never(never)
 
 
-def _nested(actor: dict[str, Any], chain: list[dict[str, Any]]) -> dict[str, Any]:
-    """The outermost acts now; the oldest lies innermost."""
-    inner: dict[str, Any] | None = None
+def nested(actor: dict[str, Any], chain: list[dict[str, Any]], iss: str) -> dict[str, Any]:
+    """`act` as RFC 8693 section 4.1 has it: the outermost acts now; the oldest lies innermost, and under it who acted before any call.
+
+    Every agent on the bus is this fabric's, so only who acts now says whose name it has.
+    """
+    inner: dict[str, Any] | None = actor.get("act")
     for past in chain:
         known = {name: past[name] for name in ("sub", "instance", "jti")}
         inner = known if inner is None else {**known, "act": inner}
-    now = {"sub": actor["sub"], "instance": actor["instance"]}
+    now = {"sub": actor["sub"], "iss": iss, "sub_profile": AGENT, "instance": actor["instance"]}
     return now if inner is None else {**now, "act": inner}

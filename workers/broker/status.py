@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nats.aio.client import Client
-from weft.claims import targets_of
+from weft.claims import nested_targets, targets_of
 from weft.digest import target_digest
 
 from schemas.points import Failure
@@ -31,7 +31,9 @@ def wanted(claims: Mapping[str, Any], kid: str) -> Allocated:
     past = [(actor["sub"], actor["instance"], actor["jti"]) for actor in claims["act_chain"]]
     targets = targets_of(jti=claims["jti"], txn=claims["txn"], user=claims["sub"], kid=kid, act=(act["sub"], act["instance"]), past=past)
     replaced = (target_digest("token", link["jti"]) for link in claims.get("req_chain", ()))
-    return Allocated(targets=tuple(dict.fromkeys((*targets, *replaced))), rev=claims["rev"], exp=claims["exp"])
+    return Allocated(
+        targets=tuple(dict.fromkeys((*targets, *replaced, *nested_targets(act.get("act"))))), rev=claims["rev"], exp=claims["exp"]
+    )
 
 
 class BusStatuses:

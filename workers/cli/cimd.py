@@ -34,6 +34,9 @@ def add(commands: Commands) -> None:
     accept.add_argument("--scope", action="append", default=None, dest="scopes", metavar="SCOPE", help="what client_credentials may give")
     accept.add_argument("--ceiling", action="append", default=None, dest="ceilings", metavar="TYPE=SCOPE[,SCOPE]")
     accept.add_argument("--resource", action="append", default=None, dest="resources", metavar="URI")
+    accept.add_argument(
+        "--actor", action="append", default=None, dest="actors", metavar="SPIFFE-ID", help="whose actor tokens it may bring"
+    )
     accept.add_argument("--yes", action="store_true", help="do not ask, even at a terminal")
     accept.add_argument("--reason", default=None, help="goes on record")
 
@@ -101,7 +104,7 @@ def accepted_tool(found: ResolvedTool, before: dict[str, Any]) -> Tool:
 def accepted_body(args: argparse.Namespace, found: dict[str, Any], before: dict[str, Any] | None) -> Client:
     """How it proves itself, from the document; what it may, from the fact as it stands and the options."""
     rights = {"owner": "", **{name: value for name, value in (before or {}).items() if name not in FROM_DOCUMENT}}
-    given = {"owner": args.owner, "scopes": args.scopes, "resources": args.resources}
+    given = {"owner": args.owner, "scopes": args.scopes, "resources": args.resources, "actors": args.actors}
     rights |= {name: value for name, value in given.items() if value is not None}
     if args.ceilings is not None:
         rights["ceilings"] = dict(_ceiling(text) for text in args.ceilings)

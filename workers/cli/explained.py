@@ -66,7 +66,7 @@ def _token(claims: dict[str, Any], kid: object) -> Iterator[Pair]:
     )
     yield "transaction", claims["txn"]
     past = [f"{actor['sub']} (for {actor['tool']})" for actor in claims.get("act_chain", ())]
-    yield "chain", " -> ".join([*past, claims["act"]["sub"]])
+    yield "chain", " -> ".join([*_acting(claims)[:-1], *past, claims["act"]["sub"]])
     for found in claims.get("evidence", ()):
         yield "evidence", f"{found['tool']} at #{found['seq']}, object {found['object']}"
 
@@ -78,6 +78,8 @@ def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
     yield "client", f"{data.get('caller', '')}  {asked.get('auth_method', '')}  {asked.get('workload', '')}".rstrip()
     yield "asked", " ".join(asked.get("scope", ())) + (f", for {', '.join(asked['resources'])}" if asked.get("resources") else "")
     yield "subject", f"{subject['sub']} ({subject['type']})" if subject else ""
+    actor = asked.get("actor") or {}
+    yield "actor", f"{actor.get('workload') or actor.get('client_id')} ({actor['type']})" if actor else ""
     yield "reason", str(data.get("reason") or "")
     yield "detail", str(data.get("detail") or "")
     for line in decision.get("lines", ()):
@@ -85,10 +87,21 @@ def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
     if claims:
         yield "issued", f"{claims['jti']} to {claims['sub']}: {claims['scope']}, {claims['exp'] - claims['iat']} s, key {data.get('kid')}"
         yield "transaction", claims["txn"]
+        yield "for", f"access to {claims['aud']}" if "client_id" in claims and subject else ""
         yield "chain", " -> ".join(link["wl"] for link in claims.get("req_chain", ()))
+        yield "acts", " -> ".join(_acting(claims))
     if decision:
         yield "decided at", f"facts revision {decision['facts_revision']}, engine {decision['engine']}"
     yield "explanation", str(data.get("explanation") or "")
+
+
+def _acting(claims: dict[str, Any]) -> list[str]:
+    """Whoever acted and acts, the first first."""
+    line, act = [], claims.get("act")
+    while act:
+        line.append(act["sub"])
+        act = act.get("act")
+    return line[::-1]
 
 
 def _used(data: dict[str, Any]) -> Iterator[Pair]:

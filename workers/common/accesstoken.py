@@ -15,7 +15,8 @@ from pydantic import ValidationError
 from weft.digest import sha256, target_digest, unb64u
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.accesstoken import ACCESS_TYP, MAX_ACCESS_TOKEN_BYTES, AccessTokenClaims, ActorClaim
+from schemas.accesstoken import ACCESS_TYP, MAX_ACCESS_TOKEN_BYTES, AccessTokenClaims
+from schemas.actors import ActorClaim
 from schemas.facts import Agent, Client, Key, KeyPurpose
 from schemas.token import MAX_TTL_S, SKEW_S, TOKEN_ALG
 from workers.common.bundles import cached_key
@@ -97,13 +98,15 @@ def verify_access_token(
     now: float,
     jkt: str | None = None,
     x5t: str | None = None,
+    shown_elsewhere: bool = False,
 ) -> VerifiedAccessToken:
     """A live access token of ours for this audience.  Raises AccessTokenRefused.
 
     1. Compact JWS of at most 4 KiB, `alg` ES256.  2. `typ` is at+jwt.  3. A token key of ours signed it, whose signatures count now.
     4. The claims that we issue, from this issuer.  5. Time: `exp` without any skew, `iat`, and no longer life than any token may have.
     6. The audience.  7. Its client is one, and active.  8. Not revoked, by a view that knows all that the issuer knew.
-    9. Sender-constrained tokens: the request proved that very key (`jkt` by DPoP, `x5t` by its client certificate).
+    9. Sender-constrained tokens: the request proved that very key (`jkt` by DPoP, `x5t` by its client certificate);
+    `shown_elsewhere` is for who asks as the resource server that it was shown to, and checked that itself.
     NOT checked: the scope (`require`), and whether the views are fresh, which the caller must ask before it believes a yes.
     """
     token = read_access_token(unverified_token, facts, issuer=issuer, now=now)  # 1 to 5
@@ -116,7 +119,7 @@ def verify_access_token(
         raise AccessTokenRefused("minted beyond this revocation view: try again")
     if revocations.revoked(token) is not None:
         raise AccessTokenRefused("revoked")
-    if claims.cnf is not None and not claims.cnf.shown(jkt, x5t):  # 9
+    if claims.cnf is not None and not (shown_elsewhere or claims.cnf.shown(jkt, x5t)):  # 9
         raise AccessTokenRefused("bound to a key that the request did not prove")
     return token
 
@@ -159,20 +162,17 @@ def _targets(claims: AccessTokenClaims, kid: str) -> Iterator[str]:
         yield target_digest("user", claims.sub)
     for link in claims.req_chain:
         yield target_digest("token", link.jti)
-    actor = claims.act
-    while actor is not None:
-        yield from _acted(actor)
-        actor = actor.act
+    yield from acting_targets(claims.act)
 
 
-def _acted(actor: ActorClaim) -> Iterator[str]:
-    yield from named_targets(actor.sub)
-    if actor.instance is not None:
-        yield target_digest("instance", actor.instance)
-    if actor.jti is not None:
-        yield target_digest("token", actor.jti)
-    if actor.jti is not None:
-        yield target_digest("token", actor.jti)
+def acting_targets(act: ActorClaim | None) -> Iterator[str]:
+    """Whoever acts or acted: the workload and what lies above it, its instance, the token it acted under."""
+    for actor in act.line() if act is not None else ():
+        yield from named_targets(actor.sub)
+        if actor.instance is not None:
+            yield target_digest("instance", actor.instance)
+        if actor.jti is not None:
+            yield target_digest("token", actor.jti)
 
 
 def named_targets(name: str) -> Iterator[str]:

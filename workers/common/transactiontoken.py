@@ -17,7 +17,7 @@ from weft.jws import es256_verifies, parse_jws
 
 from schemas.exchange import TransactionClaims
 from schemas.token import MAX_TOKEN_BYTES, MAX_TTL_S, SKEW_S, TOKEN_ALG, TOKEN_TYP
-from workers.common.accesstoken import named_targets
+from workers.common.accesstoken import acting_targets, named_targets
 
 
 class TransactionTokenRefused(Exception):
@@ -40,7 +40,7 @@ class VerifiedTransaction:
 
     @cached_property
     def targets(self) -> tuple[str, ...]:
-        """Digests of what ends it: itself, its transaction, the tokens it rests on, the key, the person, the workloads."""
+        """Digests of what ends it: itself, its transaction, the tokens it rests on, the key, the person, whoever acts or acted."""
         return tuple(dict.fromkeys(_targets(self.claims, self.kid)))
 
 
@@ -76,3 +76,4 @@ def _targets(claims: TransactionClaims, kid: str) -> Iterator[str]:
         yield from named_targets(name)
     for link in claims.req_chain:
         yield target_digest("token", link.jti)
+    yield from acting_targets(claims.act)

@@ -9,17 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
+from pydantic import ValidationError
 from weft.digest import sha256
 
+from schemas.actors import ActorClaim, Named
 from schemas.decision import UserRights
 from schemas.facts import UserIssuer
 from schemas.reasons import DenyReason
+from schemas.token import MAX_HOPS
 from workers.common.bundles import cached_key
 from workers.common.credentials import IdentityRefused, audiences, check_times, parsed, signed_claims
 from workers.common.jose import ParsedJWS, PublicKey
 from workers.common.people import IDENTIFIER, NoPerson, person_of
 
 MAX_USER_TOKEN_BYTES = 16_384
+_ACTOR_MEMBERS = frozenset(("sub", "iss", "sub_profile", "act"))
 
 
 class TokenIssuers(Protocol):
@@ -59,6 +63,7 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
     if agent_id not in (client_id, may_act):  # 7
         raise _refused("neither client_id nor may_act names this agent")
+    acting = acting_in(claims)
     if party_of(claims, "act", issuer) not in (None, agent_id):  # 8
         raise _refused("somebody else acts in it")
     if "cnf" in claims and (jkt is None or claims["cnf"] != {"jkt": jkt}):  # 9
@@ -70,6 +75,7 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
         client_id=client_id,
         may_act=may_act,
         exp=claims["exp"],
+        acted=None if acting is None else acting.act,
         digest=sha256(unverified_token),
     )
 
@@ -113,6 +119,40 @@ def party_of(claims: Mapping[str, Any], name: str, issuer: UserIssuer) -> str | 
     if not isinstance(claim, dict) or claim.get("iss", issuer.iss) not in (issuer.iss, issuer.aud):
         raise _refused(f"{name} is not a party of a known issuer")
     return text_of(claim, "sub")
+
+
+def acting_in(claims: Mapping[str, Any]) -> ActorClaim | None:
+    """RFC 8693 section 4.1: who acts in it, and acted before, as it stands.  Raises IdentityRefused.
+
+    What is handed on is never more than names, and never less than all of them: a member that we do not know refuses the token.
+    """
+    claim = claims.get("act")
+    if claim is None:
+        return None
+    inner: Any = claim
+    for _ in range(MAX_HOPS):
+        if not isinstance(inner, dict) or not inner.keys() <= _ACTOR_MEMBERS:
+            raise _refused("act holds more than sub, iss, sub_profile and act")
+        inner = inner.get("act")
+        if inner is None:
+            break
+    else:
+        raise _refused(f"act is nested deeper than {MAX_HOPS}")
+    try:
+        return ActorClaim.model_validate(claim)
+    except ValidationError:
+        raise _refused("act names nobody") from None
+
+
+def named_in(claims: Mapping[str, Any]) -> Named | None:
+    """RFC 8693 section 4.4: whom `may_act` names.  Raises IdentityRefused, also where it says more of them than could be compared."""
+    claim = claims.get("may_act")
+    if claim is None:
+        return None
+    try:
+        return Named.model_validate(claim)
+    except ValidationError:
+        raise _refused("may_act is not sub and iss of a party") from None
 
 
 def scope_of(claim: Any) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from weft.spiffeid import SpiffeID
 from weft.token import TokenVerifier
 
 from config.settings import Settings
+from schemas.actors import ActorClaim
 from schemas.decision import Parent, UserRights
 from schemas.facts import Kind
 from schemas.reasons import DenyReason
@@ -183,6 +184,7 @@ def _continued(token: VerifiedToken, caller: Party) -> Parent:
             ceiling=_ceiling(token),
             act_chain=past,
             req_chain=tuple(Requested(wl=link.wl, jti=link.jti, iat=link.iat) for link in token.req_chain),
+            acted=None if token.act.act is None else ActorClaim.model_validate(token.act.act),
             evidence=tuple(Evidence(tool=e.tool, seq=e.seq, object=e.object, at=e.at) for e in token.evidence),
             digest=token.digest,
         )

@@ -32,12 +32,13 @@ _NEEDS = {
 }
 
 
-def client(change: Change, body: Client, prospect: Prospect, _: Fabric) -> Problems:
+def client(change: Change, body: Client, prospect: Prospect, fabric: Fabric) -> Problems:
     """An identifier of one of three kinds, one way to prove it, and something that it may ask for."""
     yield from (invalid(change, text) for text in _identifier(body, prospect))
     yield from rules_people.client(change, body, prospect)
     yield from _proof(change, body)
     yield from _rights(change, body)
+    yield from (invalid(change, text) for text in _actors(body, fabric))
 
 
 def url_fault(client_id: str) -> str | None:
@@ -124,3 +125,15 @@ def _rights(change: Change, body: Client) -> Problems:
         yield invalid(change, "ceilings.self_signed needs a client with keys of its own (private_key_jwt)")
     if not body.grant_types and not body.protects:
         yield invalid(change, "it may neither ask for tokens nor introspect any")
+
+
+def _actors(body: Client, fabric: Fabric) -> Iterator[str]:
+    """RFC 8693 section 2.1: it speaks with their authority beside its own, so each is named, or a part of the namespace is."""
+    for pattern in body.actors:
+        workload = SpiffeID.parse(pattern.removesuffix("/*"))
+        if workload.trust_domain != fabric.trust_domain:
+            yield f"actors: {pattern} is of another trust domain"
+        elif not workload.segments:
+            yield f"actors: {pattern} is every workload there is"
+    if body.actors and TOKEN_EXCHANGE not in body.grant_types:
+        yield f"actors and the grant {TOKEN_EXCHANGE} belong together"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from weft import reading as read
-from weft.claims import MAX_HOPS, Actor, Ceiling, PastActor, VerifiedToken, parse_call, parse_evidence, parse_requests
+from weft.claims import Actor, Ceiling, PastActor, VerifiedToken, parse_call, parse_evidence, parse_nested, parse_requests
 from weft.errors import Malformed
 
 ACCESS_TYP = "at+jwt"
@@ -52,12 +52,14 @@ def parse_access_claims(claims: read.Members, *, raw: str, digest: str, kid: str
 
 
 def _actors(outermost: dict[str, Any]) -> tuple[Actor, tuple[PastActor, ...]]:
-    """Who acts now, and who acted before, the oldest first."""
+    """Who acts now, and who acted before, the oldest first.
+
+    Whoever acted in this transaction's calls has an instance and a token that it acted under; who acted before them may have neither, and
+    stays nested.
+    """
     chain: list[PastActor] = []
-    inner = outermost
-    while inner.get("act") is not None:
-        inner = read.obj(inner, "act")
-        chain.append(PastActor(read.spiffe_id(inner, "sub"), read.instance(inner), read.text(inner, "jti"), "", 0))
-        if len(chain) > MAX_HOPS:
-            raise Malformed("act is nested too deep")
-    return Actor(read.spiffe_id(outermost, "sub"), read.instance(outermost), None, None), tuple(reversed(chain))
+    before = parse_nested(outermost)
+    while before is not None and "instance" in before and "jti" in before and "iss" not in before:
+        chain.append(PastActor(read.spiffe_id(before, "sub"), read.instance(before), read.text(before, "jti"), "", 0))
+        before = before.get("act")
+    return Actor(read.spiffe_id(outermost, "sub"), read.instance(outermost), None, None, before), tuple(reversed(chain))

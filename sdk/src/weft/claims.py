@@ -6,7 +6,7 @@ free in form: `rctx`, `agentic_ctx` and the members of `authorization_details`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Literal, cast
@@ -53,6 +53,7 @@ class Actor:
     instance: str
     version: str | None
     deployment: str | None
+    act: dict[str, Any] | None = None  # who acted before the first call of the transaction, nested; since then, `act_chain`
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,35 @@ class VerifiedToken:
         """Digests of everything whose revocation ends this token: itself, what it descends from, who acts and acted, for whom, the key."""
         past = [(p.sub, p.instance, p.jti) for p in self.act_chain]
         own = targets_of(jti=self.jti, txn=self.txn, user=self.sub, kid=self.kid, act=(self.act.sub, self.act.instance), past=past)
-        return (*own, *(target_digest("token", link.jti) for link in self.req_chain))
+        return (*own, *(target_digest("token", link.jti) for link in self.req_chain), *nested_targets(self.act.act))
+
+
+def nested_targets(act: read.Members | None) -> Iterator[str]:
+    """The digests of everyone in a nested `act` (RFC 8693 section 4.1): a workload, its instance, the token it acted under."""
+    while act is not None:
+        if read.is_spiffe_id(act["sub"]):
+            yield from _agent_targets(act["sub"])
+        for kind in ("instance", "token"):
+            value = act.get("jti" if kind == "token" else kind)
+            if value is not None:
+                yield target_digest(kind, value)
+        act = act.get("act")
+
+
+def parse_nested(claims: read.Members) -> dict[str, Any] | None:
+    """`act` of an actor, as it stands; raises Malformed."""
+    if claims.get("act") is None:
+        return None
+    outermost = inner = read.obj(claims, "act")
+    for _ in range(2 * MAX_HOPS):  # who acted in its calls, and who acted before
+        read.text(inner, "sub")
+        for name in ("instance", "jti"):
+            if inner.get(name) is not None:
+                read.text(inner, name)
+        if inner.get("act") is None:
+            return outermost
+        inner = read.obj(inner, "act")
+    raise Malformed("act is nested too deep")
 
 
 def targets_of(
@@ -211,7 +240,7 @@ def parse_call(claims: read.Members, beside: read.Members | None = None) -> Call
 
 def _actor(claims: read.Members) -> Actor:
     version, deployment = (read.text(claims, name) if claims.get(name) is not None else None for name in ("version", "deployment"))
-    return Actor(read.spiffe_id(claims, "sub"), read.instance(claims), version, deployment)
+    return Actor(read.spiffe_id(claims, "sub"), read.instance(claims), version, deployment, parse_nested(claims))
 
 
 def _chain(claims: read.Members) -> tuple[PastActor, ...]:

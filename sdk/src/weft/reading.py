@@ -94,7 +94,7 @@ def instance(members: Members) -> str:
 def spiffe_id(members: Members, name: str) -> str:
     """A SPIFFE ID."""
     value = text(members, name)
-    if not _is_spiffe_id(value):
+    if not is_spiffe_id(value):
         raise Malformed(f"{name} is not a SPIFFE ID")
     return value
 
@@ -116,7 +116,8 @@ def pointer(members: Members, name: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _is_spiffe_id(value: str) -> bool:
+def is_spiffe_id(value: str) -> bool:
+    """Whether it is a SPIFFE ID."""
     try:
         SpiffeID.parse(value)
     except InvalidSpiffeID:

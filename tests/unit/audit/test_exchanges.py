@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.compliance.test_txn_tokens import ask, call
-from tests.support.oauth import FRONT, OAuthWorld, payload
+from tests.support import acting
+from tests.support.oauth import FRONT, RESEARCHER, TXN, TYPE, OAuthWorld, payload
 from workers.audit.explain import explain, row
 from workers.audit.index import Arrived, Index, Indexed
 from workers.audit.minted import mark
@@ -45,6 +46,14 @@ async def requests(world: OAuthWorld) -> None:
     await world.post("/oauth/token", {**CC, **world.proven("console"), "scope": "ssf.delete"})
 
 
+async def for_a_resource(world: OAuthWorld) -> None:
+    """Marty's transaction, and an access token in it in which the researcher acts."""
+    acting.begin(world)
+    token = await acting.granted(world, None, None)
+    access = {"requested_token_type": acting.ACCESS, "audience": None, "resource": "https://backend.88mph.com"}
+    await acting.granted(world, acting.svid(world), subject_token=token, subject_token_type=TXN, **access)
+
+
 async def test_every_decision_is_computed_again(world: OAuthWorld) -> None:
     """INVARIANT: from the record alone, each decision of the token endpoint comes out the same (promise 6).
 
@@ -53,6 +62,63 @@ async def test_every_decision_is_computed_again(world: OAuthWorld) -> None:
     await requests(world)
     found = verify(indexed(world), world.facts)
     assert found == {"checked": 6, "differ": []}  # the request without a scope was not decided
+
+
+async def test_every_decision_about_an_actor_is_computed_again(world: OAuthWorld) -> None:
+    """INVARIANT: who acts, and what either of client and actor holds, comes out the same from the record alone (promise 6).
+
+    Broken by a decision that asks an actor token, or a view, for what the record does not hold.
+    """
+    acting.begin(world)
+    world.put({"kind": "relation", "subject": "user:marty", "relation": "operates", "object": "toolgroup:search"})
+    token = await acting.granted(world, acting.svid(world))
+    await acting.exchange(world, acting.svid(world), subject_token=world.person(aud=acting.API, may_act={"sub": FRONT}))
+    access = {"requested_token_type": acting.ACCESS, "audience": None, "resource": "https://backend.88mph.com"}
+    await acting.granted(world, acting.svid(world), subject_token=token, subject_token_type=TXN, **access)
+    await acting.granted(world, None, None, subject_token='{"sub":"marty"}', subject_token_type=f"{TYPE}unsigned_json")
+    assert (await call(world, subject_token=token, subject_token_type=TXN)).status_code == 200
+    assert verify(indexed(world), world.facts) == {"checked": 5, "differ": []}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "differs"),
+    [
+        (("claims", "act"), {"sub": FRONT}, "claims.act"),
+        (("claims", "act"), None, "claims.act"),
+        (("claims", "aud"), "https://other", "claims.aud"),
+        (("claims", "client_id"), "other", "claims.client_id"),
+        (("claims", "txn"), "other", "claims.txn"),
+        (("claims", "req_chain"), [], "claims.req_chain"),
+        (("input", "actor"), None, "exchange.act"),
+        (("input", "requested"), "txn_token", "claims.typ"),
+        (("decision", "act"), {"sub": FRONT}, "exchange.act"),
+    ],
+)
+async def test_whoever_altered_an_actor_shows(world: OAuthWorld, path: tuple[str, str], value: Any, differs: str) -> None:
+    await for_a_resource(world)
+    event = indexed(world)[-1]
+    assert verify([event], world.facts)["differ"] == []
+    event.data[path[0]][path[1]] = value
+    (found,) = verify([event], world.facts)["differ"]
+    assert differs in found["differs"]
+
+
+async def test_who_acts_is_told_and_found(world: OAuthWorld, tmp_path: Path) -> None:
+    """Verifies that a token is found by its actor, by who acted before and by the actor token, and that its story names them."""
+    acting.begin(world)
+    actor, old = await acting.own_token(world), "spiffe://88mph.com/old/app"
+    before = world.person(aud=acting.API, act={"sub": old})
+    made = payload(await acting.granted(world, actor, acting.ACCESS, subject_token=before))
+    index = await Index.open(tmp_path / "index.db", "88mph.com")
+    await index.add([Arrived(seq, subject, body) for seq, (subject, body) in enumerate(world.stream.messages, 1)])
+    for kind, value in (("agent", RESEARCHER), ("agent", FRONT), ("agent", old), ("token", payload(actor)["jti"])):
+        found = {token.jti: token.path for token in await index.marked(mark(kind, value), limit=10)}
+        assert found[made["jti"]] == f"{FRONT} > {old} > {RESEARCHER}", value
+    events = await explain(index, made["txn"], lambda _: True, 0, 10)
+    told = explanation([row(event, event.event) for event in events])
+    assert f"{RESEARCHER} (access_token)" in told
+    assert f"{old} -> {RESEARCHER}" in told
+    await index.close()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm
+from pydantic import ValidationError
 
+from schemas.clients import TOKEN_EXCHANGE
 from schemas.commands import Change
 from schemas.facts import Kind
 from streams.facts_keys import key_of
@@ -46,6 +48,35 @@ def problems(key: dict[str, Any]) -> str:
     })  # fmt: skip
     change = Change(kind=Kind.CLIENT, key=key_of(made), body=made)
     return "; ".join(problem.text for problem in validate(Prospect(table_of([]), [change]), [change], FABRIC))
+
+
+@pytest.mark.parametrize(
+    ("actors", "grants", "words"),
+    [
+        (["spiffe://88mph.com/agents/a"], True, ""),
+        (["spiffe://88mph.com/agents/*"], True, ""),
+        (["spiffe://88mph.com/*"], True, "every workload there is"),
+        (["spiffe://88mph.com"], True, "every workload there is"),
+        (["spiffe://other.org/agents/a"], True, "another trust domain"),
+        (["spiffe://88mph.com/agents/a"], False, "belong together"),
+    ],
+)
+def test_whose_actor_tokens_a_client_may_bring(actors: list[str], grants: bool, words: str) -> None:
+    exchange = {"grant_types": [TOKEN_EXCHANGE], "ceilings": {"jwt": ["a"]}}
+    own = exchange if grants else {"grant_types": ["client_credentials"], "scopes": ["a"]}
+    good = {"kind": "client", "client_id": "gate", "owner": "o", "auth_method": "private_key_jwt", "jwks": {"keys": [jwk()]}}
+    made = body({**good, "actors": actors, **own})
+    change = Change(kind=Kind.CLIENT, key=key_of(made), body=made)
+    text = "; ".join(problem.text for problem in validate(Prospect(table_of([]), [change]), [change], FABRIC))
+    assert words in text if words else text == ""
+
+
+@pytest.mark.parametrize(
+    "actor", ["agents/a", "spiffe://88mph.com/agents/a*", "spiffe://88mph.com/agents/*/b", "*", "spiffe://88MPH.com/a", ""]
+)
+def test_an_actor_is_a_workload_or_whole_segments_of_its_path(actor: str) -> None:
+    with pytest.raises(ValidationError):
+        body({"kind": "client", "client_id": "gate", "owner": "o", "auth_method": "private_key_jwt", "actors": [actor]})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from weft.digest import sha256
 from weft.spiffeid import SpiffeID
@@ -24,10 +24,9 @@ from streams.keys import thumbprint
 from workers.broker.oauth.certificates import Presented, matches_client, read_certificate
 from workers.broker.oauth.form import Form
 from workers.broker.oauth.refusals import BASIC, OAuthRefused, not_authenticated
-from workers.common.bundles import Assurance, FactBundles
-from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
-from workers.common.identity import verify_jwt_svid
-from workers.common.svid import MAX_SVID_LIFE_S, attested_instance, lower_assurance
+from workers.broker.oauth.svids import check_sole_audience, read_svid
+from workers.common.bundles import Assurance
+from workers.common.credentials import SKEW_S, IdentityRefused, check_times, parsed, signed_claims
 from workers.common.usertoken import jwks_key
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:"
@@ -88,6 +87,11 @@ class Here:
     mode: Literal["development", "production"]
 
 
+def once_of(client_id: str, jti: str, exp: int) -> Once:
+    """What a client signed counts once, whether it authenticates with it or shows it as an actor token."""
+    return Once(sha256(f"assertion\0{client_id}\0{jti}"), exp)
+
+
 def authenticate(asked: Asked, form: Form, facts: Facts, here: Here, now: float) -> Authenticated:
     """The client.  Raises OAuthRefused: 401 invalid_client, with one sentence whatever failed."""
     if asked.authorization is not None:
@@ -137,32 +141,23 @@ def _private_key_jwt(assertion: str, client_id: str | None, facts: Facts, here: 
     if key is None:
         raise IdentityRefused(_INVALID, "no key of this client")
     claims = signed_claims(jws, key, _INVALID)
-    _check_audience(claims, here.issuer)  # 4
+    check_sole_audience(claims, here.issuer, _INVALID)  # 4
     check_times(claims, now, invalid=_INVALID, expired=_INVALID)  # 5
     if claims["exp"] - now > MAX_ASSERTION_LIFE_S + SKEW_S:
         raise IdentityRefused(_INVALID, "exp is too far away")
     jti = claims.get("jti")  # 6
     if not isinstance(jti, str) or not 0 < len(jti) <= 256:
         raise IdentityRefused(_INVALID, "jti is missing")
-    once = Once(sha256(f"assertion\0{client.client_id}\0{jti}"), claims["exp"])
+    once = once_of(client.client_id, jti, claims["exp"])
     jwk = next(jwk for jwk in client.jwks["keys"] if jwk.get("kid") == jws.kid)
     return Authenticated(client, "private_key_jwt", workload=client.spiffe_id, jkt=thumbprint(jwk), once=once)
 
 
 def _spiffe_jwt(svid: str, client_id: str | None, facts: Facts, here: Here, now: float) -> Authenticated:
-    """A JWT-SVID for this issuer and nobody else, of a workload that a client of this method is registered for.  It may be used again:
-    an SVID is used for its whole life (JWT-SVID section 3 leaves replay to short lives and single audiences).
-    """
-    workload, claims, key_assurance = verify_jwt_svid(svid, FactBundles(facts), now=now)
-    _check_audience(claims, here.issuer)
-    if claims["exp"] - now > MAX_SVID_LIFE_S + SKEW_S:
-        raise IdentityRefused(_INVALID, "exp is too far away")
-    assurance = lower_assurance(claims.get("weft_assurance"), key_assurance)
-    if assurance == "development" and here.mode == "production":
-        raise IdentityRefused(_INVALID, "a development SVID in a fabric in production")
-    instance = attested_instance(claims.get("weft_instance")) if workload.trust_domain == here.trust_domain else None
-    client = _client_of(workload, client_id, "spiffe_jwt", facts)
-    return Authenticated(client, "spiffe_jwt", str(workload), instance, assurance, claims["exp"])
+    """A JWT-SVID for this issuer and nobody else, of a workload that a client of this method is registered for."""
+    shown = read_svid(svid, facts, here, now, _INVALID)
+    client = _client_of(shown.workload, client_id, "spiffe_jwt", facts)
+    return Authenticated(client, "spiffe_jwt", str(shown.workload), shown.instance, shown.assurance, shown.exp)
 
 
 def _by_certificate(form: Form, facts: Facts, presented: Presented, here: Here) -> Authenticated:
@@ -197,12 +192,6 @@ def _client_of(workload: SpiffeID, client_id: str | None, method: AuthMethod, fa
     if own is None and len(fitting) != 1:
         raise IdentityRefused(_INVALID, "no client, or more than one, is registered for this workload")
     return own or next(iter(fitting.values()))
-
-
-def _check_audience(claims: dict[str, Any], issuer: str) -> None:
-    """RFC 7523bis section 4: the issuer identifier, as the sole value."""
-    if audiences(claims.get("aud")) != [issuer]:
-        raise IdentityRefused(_INVALID, "the audience is not this issuer alone")
 
 
 def _with_certificate(found: Authenticated, presented: Presented) -> Authenticated:

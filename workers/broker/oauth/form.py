@@ -1,4 +1,5 @@
-"""From a form to a request.  RFC 6749 section 3.2, RFC 8693 section 2.1, RFC 8707 section 2, and the Transaction Token draft.
+"""From a form to a request.  RFC 6749 section 3.2, RFC 8693 section 2.1, RFC 8707 section 2, RFC 9396 section 6, and the Transaction
+Token draft.
 
 A parameter without a value counts as absent, an unknown one is ignored, none occurs twice but `resource` and `audience`.  Pure.
 """
@@ -9,15 +10,16 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast, get_args
+from typing import Annotated, Any, cast, get_args
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from weft.errors import Malformed
-from weft.strictjson import parse_object
+from weft.strictjson import parse_object, parse_spelled
 
-from schemas.clients import TOKEN_EXCHANGE, TOKEN_TYPE, Resource, SubjectType
+from schemas.clients import TOKEN_EXCHANGE, TOKEN_TYPE, ActorType, IssuedType, Resource, SubjectType
 from schemas.exchange import MAX_SCOPES
 from schemas.reasons import DenyReason
+from schemas.token import MAX_DETAILS, AuthorizationDetail
 from workers.broker.oauth.refusals import OAuthRefused
 
 TXN_TOKEN = f"{TOKEN_TYPE}txn_token"
@@ -26,6 +28,9 @@ MAX_DEPTH = 8
 _REPEATABLE = frozenset(("resource", "audience"))
 _CODE = re.compile(r"[a-z][a-z0-9._:-]{0,63}", re.ASCII)
 _RESOURCE: TypeAdapter[str] = TypeAdapter(Resource)
+_DETAILS: TypeAdapter[tuple[AuthorizationDetail, ...]] = TypeAdapter(
+    Annotated[tuple[AuthorizationDetail, ...], Field(min_length=1, max_length=MAX_DETAILS)]
+)
 
 
 class Form:
@@ -72,15 +77,26 @@ class ClientCredentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
-    """RFC 8693 section 2.1 for a Transaction Token.  `resource` names the tool to call, where one is to be called."""
+class ActorToken:
+    """RFC 8693 section 2.1: who acts, unless the client itself does."""
 
+    token: str = field(repr=False)
+    type: ActorType
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """RFC 8693 section 2.1.  `targets` are what the token is for: of a Transaction Token, the tool to call, where one is to be called."""
+
+    requested: IssuedType
     subject_token: str = field(repr=False)
     subject_type: SubjectType
     scope: tuple[str, ...]
-    resource: str | None
+    targets: tuple[str, ...]
     details: dict[str, Any]
     context: dict[str, Any]
+    actor: ActorToken | None = None
+    authorization_details: tuple[AuthorizationDetail, ...] | None = None
 
 
 TokenRequest = ClientCredentials | Exchange
@@ -107,24 +123,71 @@ def read_scope(text: str | None) -> tuple[str, ...]:
 
 
 def _exchange(form: Form, trust_domain: str) -> Exchange:
-    """1. Which token is asked for.  2. No actor but the client.  3. The trust domain.  4. At most one tool.  5. The subject token."""
-    if form.need("requested_token_type") != TXN_TOKEN:  # 1
-        raise OAuthRefused("invalid_request", f"requested_token_type is {TXN_TOKEN}")
-    if form.get("actor_token") is not None or form.get("actor_token_type") is not None:  # 2
-        raise OAuthRefused("invalid_request", "the actor is the authenticated client: no actor_token is taken")
-    if form.all("audience") != (trust_domain,):  # 3
-        raise OAuthRefused("invalid_target", "audience is this trust domain, and nothing besides", DenyReason.RESOURCE_NOT_ALLOWED)
-    resources = _resources(form)
-    if len(resources) > 1:  # 4
-        raise OAuthRefused("invalid_target", "a token is for one tool", DenyReason.RESOURCE_NOT_ALLOWED)
+    """1. Which token is asked for.  2. Who acts.  3. What it is for.  4. The subject token."""
+    requested = _issued_type(form.get("requested_token_type"))  # 1
     return Exchange(
+        requested=requested,
+        actor=_actor(form),  # 2
+        targets=_tools(form, trust_domain) if requested == "txn_token" else _targets(form),  # 3
         subject_token=form.need("subject_token"),
-        subject_type=_subject_type(form.need("subject_token_type")),  # 5
+        subject_type=_subject_type(form.need("subject_token_type")),  # 4
         scope=_needed_scope(form),
-        resource=resources[0] if resources else None,
         details=_json(form, "request_details"),
         context=_json(form, "request_context"),
+        authorization_details=_authorization_details(form),
     )
+
+
+def _issued_type(urn: str | None) -> IssuedType:
+    """Absent, an access token: the draft has a Transaction Token asked for by name, and other clients know no other."""
+    name = (urn or f"{TOKEN_TYPE}access_token").removeprefix(TOKEN_TYPE)
+    if (urn is not None and not urn.startswith(TOKEN_TYPE)) or name not in get_args(IssuedType):
+        raise OAuthRefused("invalid_request", "requested_token_type is txn_token or access_token")
+    return cast("IssuedType", name)
+
+
+def _actor(form: Form) -> ActorToken | None:
+    """RFC 8693 section 2.1: the type is there if the token is, and MUST NOT be otherwise."""
+    token, urn = form.get("actor_token"), form.get("actor_token_type")
+    if token is None and urn is None:
+        return None
+    if token is None or urn is None:
+        raise OAuthRefused("invalid_request", "actor_token and actor_token_type belong together", DenyReason.ACTOR_TOKEN_INVALID)
+    name = urn.removeprefix(TOKEN_TYPE)
+    if not urn.startswith(TOKEN_TYPE) or name not in get_args(ActorType):  # an id_token among them: no person acts for another here
+        raise OAuthRefused("invalid_request", "not a type of actor token that is taken", DenyReason.ACTOR_TOKEN_INVALID)
+    return ActorToken(token, cast("ActorType", name))
+
+
+def _tools(form: Form, trust_domain: str) -> tuple[str, ...]:
+    if form.all("audience") != (trust_domain,):
+        raise OAuthRefused("invalid_target", "audience is this trust domain, and nothing besides", DenyReason.RESOURCE_NOT_ALLOWED)
+    tools = _resources(form)
+    if len(tools) > 1:
+        raise OAuthRefused("invalid_target", "a token is for one tool", DenyReason.RESOURCE_NOT_ALLOWED)
+    return tools
+
+
+def _targets(form: Form) -> tuple[str, ...]:
+    """RFC 9068 section 3 would have a default where none is named; here a client says whom it means to show a person's token."""
+    targets = tuple(dict.fromkeys(_resources(form) + _audiences(form)))
+    if not targets:
+        raise OAuthRefused("invalid_target", "resource says what the access token is for", DenyReason.RESOURCE_NOT_ALLOWED)
+    return targets
+
+
+def _authorization_details(form: Form) -> tuple[AuthorizationDetail, ...] | None:
+    """RFC 9396 section 2: a JSON array of objects; section 5: what is not understood is refused."""
+    text = form.get("authorization_details")
+    if text is None:
+        return None
+    try:
+        raw = text.encode()
+        parse_spelled(raw[: MAX_DETAILS_BYTES + 1], "authorization_details")  # no member twice; what is cut off does not parse
+        return _DETAILS.validate_json(raw)
+    except (Malformed, ValueError):
+        detail = f"1 to {MAX_DETAILS} objects of a known form, {MAX_DETAILS_BYTES} bytes"
+        raise OAuthRefused("invalid_authorization_details", detail, DenyReason.DETAILS_NOT_ALLOWED) from None
 
 
 def _needed_scope(form: Form) -> tuple[str, ...]:

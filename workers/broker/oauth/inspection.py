@@ -6,7 +6,7 @@ it was issued to, and whoever serves what it is for.  Who may revoke one: the cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from weft.claims import VerifiedToken
@@ -18,6 +18,7 @@ from schemas.oauth import Answered
 from schemas.reasons import DenyReason
 from schemas.revocation import Order
 from streams.facts_table import FactsTable
+from workers.broker.forms import nested
 from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.form import TXN_TOKEN, Form
 from workers.broker.oauth.parts import Parts
@@ -123,7 +124,8 @@ def _members(token: Known) -> dict[str, Any]:
         claims: dict[str, Any] = {
             name: getattr(token, name) for name in ("iss", "aud", "sub", "iat", "exp", "jti", "txn", "scope", "req_wl")
         }
-        return {**claims, "act": {"sub": token.act.sub}, "cnf": {"jkt": token.jkt}, "token_type": "N_A", "typ": TXN_TOKEN}
+        act = nested(asdict(token.act), [asdict(past) for past in token.act_chain], token.iss)
+        return {**claims, "act": act, "cnf": {"jkt": token.jkt}, "token_type": "N_A", "typ": TXN_TOKEN}
     plain = token.claims.plain()
     shown = ("iss", "aud", "sub", "client_id", "iat", "exp", "jti", "txn", "scope", "req_wl", "cnf", "act", "authorization_details")
     members = {name: plain[name] for name in shown if plain.get(name)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from weft.spiffeid import SpiffeID
@@ -10,8 +10,8 @@ from weft.spiffeid import SpiffeID
 from config.settings import Settings
 from schemas.accesstoken import Bound
 from schemas.decision import Decision, DecisionInput
+from schemas.exchange import Acting, ExchangeDecision, ExchangeInput
 from schemas.exchange import Exchange as Exchanging
-from schemas.exchange import ExchangeDecision, ExchangeInput
 from schemas.oauth import Asked
 from schemas.reasons import DenyReason
 from schemas.record import Denied, Exchanged, NotExchanged
@@ -63,7 +63,8 @@ class Request:
     form: Form
     client: Authenticated
     bound: Bound | None = None
-    once: Once | None = None  # of a subject token that counts once
+    actor: Acting | None = None
+    once: list[tuple[str, Once]] = field(default_factory=list)  # what counts once, and is claimed before anything is issued for it
     input: ExchangeInput | None = None
     exchange: Exchanging | None = None
     call: DecisionInput | None = None
@@ -71,8 +72,10 @@ class Request:
 
     @property
     def workload(self) -> Workload | None:
-        """Who acts, where the client is a workload."""
-        return workload_of_client(self.client)
+        """The client's workload, if it is one; its instance may be named by an actor token of its own."""
+        workload, actor = workload_of_client(self.client), self.actor
+        own = workload is not None and actor is not None and actor.workload == str(workload.id) and self.client.instance is None
+        return workload if workload is None or actor is None or not own else Workload(workload.id, actor.instance or workload.instance)
 
 
 def exchanged(request: Request, decision: ExchangeDecision, claims: Any, kid: str) -> Exchanged:

@@ -40,6 +40,8 @@ def unavailable(reason: DenyReason) -> OAuthRefused:
     return OAuthRefused("temporarily_unavailable", "try again", reason, status=503, retry_after_s=1)
 
 
+NOT_GRANTED: tuple[Error, str] = ("invalid_target", "not granted for this target")  # an unknown target, or a forbidden one
+
 _OF_REASON: dict[DenyReason, tuple[Error, str]] = {
     DenyReason.GRANT_NOT_ALLOWED: ("unauthorized_client", "this client may not use this grant"),
     DenyReason.SUBJECT_TYPE_NOT_ALLOWED: ("unauthorized_client", "this client may not use this type of subject token"),
@@ -47,7 +49,7 @@ _OF_REASON: dict[DenyReason, tuple[Error, str]] = {
     DenyReason.OUT_OF_CHARTER: ("invalid_scope", "beyond what this client may have"),
     DenyReason.OUT_OF_CEILING: ("invalid_scope", "beyond what this client may have"),
     DenyReason.OUT_OF_SUBJECT_SCOPE: ("invalid_scope", "beyond the scope of the subject token"),
-    DenyReason.RESOURCE_NOT_ALLOWED: ("invalid_target", "not a target of this client"),
+    DenyReason.RESOURCE_NOT_ALLOWED: NOT_GRANTED,
     DenyReason.USER_LACKS_RIGHT: ("invalid_request", "the subject token is not accepted"),
     DenyReason.USER_NOT_DELEGATING: ("invalid_request", "the subject token is not accepted"),
     DenyReason.USER_TOKEN_INVALID: ("invalid_request", "the subject token is not accepted"),
@@ -58,6 +60,8 @@ _OF_REASON: dict[DenyReason, tuple[Error, str]] = {
     DenyReason.EVIDENCE_MISSING: ("invalid_request", "the evidence that the tool asks for is not shown"),
     DenyReason.EVIDENCE_INVALID: ("invalid_request", "the evidence is none"),
     DenyReason.CHAIN_TOO_DEEP: ("invalid_request", "the subject token may not be replaced any more"),
+    DenyReason.ACTOR_NOT_ALLOWED: ("invalid_request", "not an actor for this subject token and this client"),
+    DenyReason.DETAILS_NOT_ALLOWED: ("invalid_authorization_details", "beyond what this tool and this client know"),
 }
 _LATER = frozenset(
     (
@@ -78,5 +82,5 @@ def refusal_of(reason: DenyReason, *, tool: bool) -> OAuthRefused:
         return unavailable(reason)
     error, detail = _OF_REASON.get(reason, ("unauthorized_client", "not granted"))
     if tool and error in ("unauthorized_client", "invalid_scope"):
-        error, detail = "invalid_target", "not granted for this target"
+        error, detail = NOT_GRANTED
     return OAuthRefused(error, detail, reason)

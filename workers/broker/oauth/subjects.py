@@ -27,24 +27,22 @@ from weft.errors import Malformed
 from weft.strictjson import parse_object
 
 from schemas.clients import SubjectType
-from schemas.decision import UserRights
-from schemas.exchange import Subject
+from schemas.decision import Parent, UserRights
+from schemas.exchange import Acting, Subject
 from schemas.facts import UserIssuer
 from schemas.reasons import DenyReason
-from schemas.token import Requested
 from streams.facts_table import FactsTable
 from workers.broker.oauth.clients import Authenticated, Once
+from workers.broker.oauth.owntokens import own_access_token, own_signed
 from workers.broker.oauth.refusals import OAuthRefused
 from workers.common import people
-from workers.common.accesstoken import AccessTokenRefused, VerifiedAccessToken, verify_access_token
-from workers.common.credentials import SKEW_S, IdentityRefused, audiences, check_times, parsed, signed_claims
+from workers.common.credentials import IdentityRefused, audiences, check_times, parsed, signed_claims
 from workers.common.decision.draft import is_workload
 from workers.common.jose import ParsedJWS
-from workers.common.usertoken import MAX_USER_TOKEN_BYTES, jwks_key, party_of, scope_of, text_of, whom
+from workers.common.usertoken import MAX_USER_TOKEN_BYTES, acting_in, jwks_key, named_in, party_of, scope_of, text_of, whom
 from workers.common.verification import RevocationsKnown
 
 MAX_JSON_BYTES = 4096
-MAX_SELF_SIGNED_AGE_S = 300
 _INVALID = DenyReason.SUBJECT_TOKEN_INVALID
 
 
@@ -56,15 +54,17 @@ class Reading:
     revocations: RevocationsKnown
     issuer: str
     now: float
+    actor: Acting | None = None  # that the client brought
 
 
 @dataclass(frozen=True, slots=True)
 class Vouched:
-    """A verified subject, and as the decision about a tool reads the person, where it is one."""
+    """A verified subject; as the decision about a tool reads the person, where it is one, or what is continued, where it is ours."""
 
     subject: Subject
     user: UserRights | None = None
     once: Once | None = None  # what has to be claimed before anything is issued for it
+    parent: Parent | None = None
 
 
 def read_subject(unverified_token: str, type_: SubjectType, client: Authenticated, reading: Reading) -> Vouched:
@@ -101,27 +101,30 @@ def _access_token(token: str, client: Authenticated, reading: Reading) -> Vouche
         raise IdentityRefused(_INVALID, "typ is not at+jwt")
     issuer, claims = _by_provider(jws, reading)
     text_of(claims, "jti")
-    client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
+    client_id, named = text_of(claims, "client_id"), named_in(claims)
+    may_act = None if named is None else named.sub
     if not set(audiences(claims.get("aud"))) & set(client.client.protects):
-        _check_addressed(claims, issuer, {client_id, may_act}, client)
+        _check_addressed(claims, issuer, {client_id, may_act}, client, reading.actor)
     scope = scope_of(claims.get("scope", ""))
     return _person(token, "access_token", issuer, claims, reading, scope=scope, client_id=client_id, may_act=may_act)
 
 
-def _check_addressed(claims: Mapping[str, Any], issuer: UserIssuer, named: set[str | None], client: Authenticated) -> None:
-    """As on the bus (workers.common.usertoken): for this fabric and this client, nobody else acting in it, its key shown where it has one.
+def _check_addressed(
+    claims: Mapping[str, Any], issuer: UserIssuer, named: set[str | None], client: Authenticated, actor: Acting | None
+) -> None:
+    """As on the bus (workers.common.usertoken): for this fabric and this client or the actor that it brought, nobody else acting in it, its
+    key shown where it has one.  Whether the actor is the one that `may_act` names is the decision's.
 
     A token for a resource that the client serves was shown to it by somebody else, whose key it checked itself (RFC 9449 section 7.1).
     """
-    own = _known_to_others(client)
-    if issuer.aud not in audiences(claims.get("aud")) or not named & own:
+    if issuer.aud not in audiences(claims.get("aud")) or not named & (_known_to_others(client) | _actor_names(actor)):
         raise IdentityRefused(_INVALID, "neither for this client nor for a resource that it serves")
-    _check_holder(claims, issuer, client)
+    _check_holder(claims, issuer, client, actor)
 
 
-def _check_holder(claims: Mapping[str, Any], issuer: UserIssuer, client: Authenticated) -> None:
+def _check_holder(claims: Mapping[str, Any], issuer: UserIssuer, client: Authenticated, actor: Acting | None) -> None:
     """Nobody else acts in it, and its key was shown where it has one (RFC 8693 section 4.1, RFC 7800 section 3.1)."""
-    if party_of(claims, "act", issuer) not in (None, *_known_to_others(client)):
+    if party_of(claims, "act", issuer) not in (None, *_known_to_others(client), *_actor_names(actor)):
         raise IdentityRefused(_INVALID, "somebody else acts in it")
     if "cnf" in claims and claims["cnf"] not in ({"jkt": client.jkt}, {"x5t#S256": client.x5t}):
         raise IdentityRefused(_INVALID, "bound to a key that the client has not shown")
@@ -130,6 +133,11 @@ def _check_holder(claims: Mapping[str, Any], issuer: UserIssuer, client: Authent
 def _known_to_others(client: Authenticated) -> set[str]:
     """Names that mean this client to a provider too.  An opaque client_id does not: there, it may be somebody else's."""
     return {name for name in (client.workload, client.client.client_id) if name is not None and "://" in name}
+
+
+def _actor_names(actor: Acting | None) -> set[str]:
+    shown = () if actor is None else (actor.workload, actor.client_id)
+    return {name for name in shown if name is not None and "://" in name}
 
 
 def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
@@ -143,7 +151,7 @@ def _id_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
     azp = claims.get("azp")  # OpenID Connect Core section 3.1.3.7
     if (len(named) > 1 and azp not in own) or azp not in (None, issuer.aud, *own):
         raise IdentityRefused(_INVALID, "issued to another client (azp)")
-    _check_holder(claims, issuer, client)
+    _check_holder(claims, issuer, client, reading.actor)
     return _person(token, "id_token", issuer, claims, reading, scope=None, client_id=client.client.client_id)
 
 
@@ -154,7 +162,7 @@ def _jwt(token: str, client: Authenticated, reading: Reading) -> Vouched:
     issuer, claims = _by_provider(jws, reading)
     if not {issuer.aud, reading.issuer} & set(audiences(claims.get("aud"))):
         raise IdentityRefused(_INVALID, "aud is not this fabric")
-    _check_holder(claims, issuer, client)
+    _check_holder(claims, issuer, client, reading.actor)
     scope = scope_of(claims["scope"]) if "scope" in claims else None
     return _person(token, "jwt", issuer, claims, reading, scope=scope, client_id=client.client.client_id)
 
@@ -201,7 +209,8 @@ def _person(
     may_act: str | None = None,
 ) -> Vouched:
     person, exp, digest = whom(claims, issuer, reading.facts.issuers()), claims["exp"], sha256(token)
-    subject = Subject(type=type_, sub=person, iss=issuer.iss, scope=scope, exp=exp, digest=digest)
+    acting, named = acting_in(claims), named_in(claims)
+    subject = Subject(type=type_, sub=person, iss=issuer.iss, scope=scope, exp=exp, act=acting, may_act=named, digest=digest)
     rights = UserRights(sub=person, iss=issuer.iss, scope=scope or (), client_id=client_id, may_act=may_act, exp=exp, digest=digest)
     return Vouched(subject, rights)
 
@@ -210,66 +219,13 @@ def _person(
 
 
 def _own_access_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
-    """Issued here; the client's own, or for a resource that it serves.  Its holder is the first link of the call chain.
-
-    One for a single call of a tool is a leaf: nothing follows from it.
-    """
-    found = _live_access_token(token, client, reading)
-    claims = found.claims
-    if claims.call is not None:
-        raise IdentityRefused(_INVALID, "a token for one call is a leaf")
-    if not found.audiences & set(client.client.protects) and claims.client_id != client.client.client_id:
-        raise IdentityRefused(_INVALID, "neither this client's own nor for a resource that it serves")
-    link = Requested(wl=claims.workload or claims.client_id, jti=claims.jti, iat=claims.iat)
-    return Vouched(
-        Subject(
-            type="access_token",
-            sub=claims.sub,
-            iss=claims.iss,
-            scope=found.scope,
-            exp=claims.exp,
-            chain=(link,),
-            digest=found.digest,
-        )
-    )
-
-
-def _live_access_token(token: str, client: Authenticated, reading: Reading) -> VerifiedAccessToken:
-    detail = ""
-    for audience in (reading.issuer, *client.client.protects):
-        try:
-            return verify_access_token(
-                token,
-                reading.facts,
-                reading.revocations,
-                issuer=reading.issuer,
-                audience=audience,
-                now=reading.now,
-                jkt=client.jkt,
-                x5t=client.x5t,
-            )
-        except AccessTokenRefused as refused:
-            detail = refused.detail
-    raise IdentityRefused(_INVALID, detail)
+    subject, parent = own_access_token(token, client, reading.facts, reading.revocations, issuer=reading.issuer, now=reading.now)
+    return Vouched(subject, parent=parent)
 
 
 def _self_signed(token: str, client: Authenticated, reading: Reading) -> Vouched:
-    """Signed by the client's own key; `aud` is this service and nobody else (the draft: SHALL verify), made within five minutes."""
-    if client.client.jwks is None:
-        raise IdentityRefused(_INVALID, "the client has no key of its own")
-    jws = parsed(token, MAX_USER_TOKEN_BYTES, _INVALID)
-    if jws.media_type not in ("", "jwt"):
-        raise IdentityRefused(_INVALID, "typ is another token's")
-    key = jwks_key(client.client.jwks, jws)
-    if key is None or jws.unverified_payload.get("iss") not in (client.client.client_id, client.workload):
-        raise IdentityRefused(_INVALID, "not signed by this client")
-    claims = signed_claims(jws, key, _INVALID)
-    if audiences(claims.get("aud")) != [reading.issuer]:
-        raise IdentityRefused(_INVALID, "aud is not this service alone")
-    check_times(claims, reading.now, invalid=_INVALID, expired=_INVALID)
-    if reading.now - claims.get("iat", 0) > MAX_SELF_SIGNED_AGE_S + SKEW_S:
-        raise IdentityRefused(_INVALID, "made too long ago")
-    return _own_word(_said(claims, client, reading), "self_signed", token, client, claims["exp"])
+    claims = own_signed(token, client, issuer=reading.issuer, now=reading.now, reason=_INVALID)
+    return _own_word(claims, "self_signed", token, client, reading, exp=claims["exp"])
 
 
 def _unsigned_json(text: str, client: Authenticated, reading: Reading) -> Vouched:
@@ -280,7 +236,7 @@ def _unsigned_json(text: str, client: Authenticated, reading: Reading) -> Vouche
         claims = parse_object(text.encode(), "the subject token")
     except (Malformed, UnicodeEncodeError):
         raise IdentityRefused(_INVALID, "not a JSON object without duplicate names") from None
-    return _own_word(_said(claims, client, reading), "unsigned_json", text, client, None)
+    return _own_word(claims, "unsigned_json", text, client, reading, exp=None)
 
 
 def _said(claims: Mapping[str, Any], client: Authenticated, reading: Reading) -> str:
@@ -297,9 +253,14 @@ def _said(claims: Mapping[str, Any], client: Authenticated, reading: Reading) ->
         raise IdentityRefused(_INVALID, str(nobody)) from None
 
 
-def _own_word(sub: str, type_: SubjectType, token: str, client: Authenticated, exp: int | None) -> Vouched:
-    subject = Subject(type=type_, sub=sub, iss=client.client.client_id, exp=exp, digest=sha256(token))
-    return Vouched(subject)
+def _own_word(
+    claims: Mapping[str, Any], type_: SubjectType, token: str, client: Authenticated, reading: Reading, *, exp: int | None
+) -> Vouched:
+    """Whom the client acts for is its own word, and whom it wants to act; not who acted before."""
+    if claims.get("act") is not None:
+        raise IdentityRefused(_INVALID, "who acted before is nothing that a client can say by itself")
+    sub, named = _said(claims, client, reading), named_in(claims)
+    return Vouched(Subject(type=type_, sub=sub, iss=client.client.client_id, exp=exp, may_act=named, asserted=True, digest=sha256(token)))
 
 
 _READERS: dict[SubjectType, Callable[[str, Authenticated, Reading], Vouched]] = {

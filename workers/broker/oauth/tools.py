@@ -14,19 +14,22 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 from weft.spiffeid import SpiffeID
 
+from schemas.actors import ActorClaim
 from schemas.base import Code, Sequence, Wire
 from schemas.decision import Caller, DecisionInput, Parent, UserRights
 from schemas.exchange import ExchangeInput
 from schemas.facts import Tool
 from schemas.invocation import CallParts
 from schemas.reasons import DenyReason
-from schemas.token import MAX_TTL_S, Evidence
+from schemas.token import MAX_TTL_S, AuthorizationDetail, Evidence
 from streams.facts_table import FactsTable
 from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.form import Exchange
 from workers.broker.oauth.refusals import OAuthRefused, refusal_of
-from workers.broker.oauth.transactions import Workload
+from workers.broker.oauth.subjects import Vouched
+from workers.broker.oauth.transactions import Continued, Workload
 from workers.common.decision.draft import is_workload
+from workers.common.svid import lower_assurance
 
 
 class Details(Wire):
@@ -72,16 +75,18 @@ def decision_input(
     *,
     client: Authenticated,
     workload: Workload,
-    user: UserRights | None,
-    parent: Parent | None,
+    held: Continued | Vouched,
+    acted: ActorClaim | None,
     evidence: tuple[Evidence, ...],
+    rich: tuple[AuthorizationDetail, ...] | None,
     environment: dict[str, str],
 ) -> DecisionInput:
-    """What `decide` reads.  Raises OAuthRefused where a call cannot be asked for so."""
+    """What `decide` reads; `acted` is who acted before.  Raises OAuthRefused where a call cannot be asked for so."""
     if client.jkt is None:
         raise OAuthRefused("invalid_dpop_proof", "a token for a call is bound to a key: send a DPoP proof", DenyReason.PROOF_INVALID)
     if len(asked.scope) != 1:
         raise OAuthRefused("invalid_scope", "a call has one purpose", DenyReason.PURPOSE_NOT_ALLOWED)
+    user, parent = _carried(asked, client, held, acted)
     return DecisionInput(
         request_id=asked.request_id,
         request_digest=asked.request_digest,
@@ -89,8 +94,9 @@ def decision_input(
         actions=details.actions or tool.actions,
         purpose=asked.scope[0],
         call=details.call,
+        authorization_details=rich,
         caller=_caller(asked, client, workload, client.jkt),
-        user=_person(asked, client, user) if parent is None else None,
+        user=user,
         parent=parent,
         evidence=evidence,
         evidence_wanted=details.evidence,
@@ -101,14 +107,29 @@ def decision_input(
     )
 
 
+def _carried(
+    asked: ExchangeInput, client: Authenticated, held: Continued | Vouched, acted: ActorClaim | None
+) -> tuple[UserRights | None, Parent | None]:
+    """The person or the transaction, and with it whoever acted before."""
+    if held.parent is not None:
+        return None, held.parent.model_copy(update={"acted": acted})
+    user = _person(asked, client, held.user if isinstance(held, Vouched) else None)
+    if user is None and acted is not None:
+        raise OAuthRefused("invalid_request", "subject_token: others acted for nobody", DenyReason.SUBJECT_TOKEN_INVALID)
+    return None if user is None else user.model_copy(update={"acted": acted}), None
+
+
 def _caller(asked: ExchangeInput, client: Authenticated, workload: Workload, jkt: str) -> Caller:
+    """An instance that the client's own SVID names, as authentication or as actor token, is attested; the lower assurance counts."""
+    actor, exp = asked.actor, client.exp or asked.now + MAX_TTL_S
+    assurance = client.assurance if actor is None or actor.type != "jwt" else lower_assurance(client.assurance, actor.assurance)
     return Caller(
         id=str(workload.id),
         instance=workload.instance,
-        attested=client.instance is not None,
-        assurance=client.assurance,
+        attested=workload.instance.startswith("i"),
+        assurance=assurance,
         jkt=jkt,
-        svid_exp=client.exp or asked.now + MAX_TTL_S,
+        svid_exp=exp if actor is None else min(exp, actor.exp),
     )
 
 

@@ -18,10 +18,11 @@ from weft.jws import parse_jws
 from weft.spiffeid import SpiffeID
 from weft.strictjson import parse_object
 
+from schemas.accesstoken import AccessTokenClaims
 from schemas.decision import Parent
-from schemas.exchange import Subject
+from schemas.exchange import Subject, TransactionClaims
 from schemas.reasons import DenyReason
-from schemas.token import MAX_HOPS, MAX_TOKEN_BYTES, Ceiling, Requested
+from schemas.token import MAX_HOPS, MAX_TOKEN_BYTES, Ceiling, RequestChain, Requested
 from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.refusals import OAuthRefused, unavailable
 from workers.common.requests import RequestRefused
@@ -95,23 +96,36 @@ def _without_tool(token: VerifiedTransaction) -> Continued:
     if len(claims.req_chain) >= MAX_HOPS:
         raise OAuthRefused("invalid_request", "the subject token may not be replaced any more", DenyReason.CHAIN_TOO_DEEP)
     chain = (*claims.req_chain, Requested(wl=claims.req_wl, jti=claims.jti, iat=claims.iat))
-    scope = tuple(claims.scope.split())
     subject = Subject(
-        type="txn_token", sub=claims.sub, iss=claims.iss, scope=scope, exp=claims.exp, txn=claims.txn, chain=chain, digest=token.digest
+        type="txn_token",
+        sub=claims.sub,
+        iss=claims.iss,
+        scope=tuple(claims.scope.split()),
+        exp=claims.exp,
+        txn=claims.txn,
+        chain=chain,
+        act=claims.act,
+        asserted=claims.asserted,
+        digest=token.digest,
     )
-    parent = Parent(
+    return Continued(subject, continued_by(claims, chain, token.digest), None, claims.tctx, claims.rctx)
+
+
+def continued_by(claims: TransactionClaims | AccessTokenClaims, chain: RequestChain, digest: str) -> Parent:
+    """As the decision about a tool reads it: its scope bounds what follows."""
+    return Parent(
         how="sibling",
         jti=claims.jti,
         txn=claims.txn,
         sub=claims.sub,
         iat=claims.iat,
         exp=claims.exp,
-        ceiling=Ceiling(purposes=scope, tools=ALL, actions=ALL, depth=MAX_HOPS),
+        ceiling=Ceiling(purposes=tuple(claims.scope.split()), tools=ALL, actions=ALL, depth=MAX_HOPS),
         act_chain=(),
         req_chain=chain,
-        digest=token.digest,
+        acted=claims.act,
+        digest=digest,
     )
-    return Continued(subject, parent, None, claims.tctx, claims.rctx)
 
 
 def _with_tool(unverified: str, parent: Parent) -> Continued:
@@ -125,6 +139,7 @@ def _with_tool(unverified: str, parent: Parent) -> Continued:
         exp=parent.exp,
         txn=parent.txn,
         chain=parent.req_chain,
+        act=parent.acted,
         digest=sha256(unverified),
     )
     return Continued(subject, parent, payload["call"]["tool"])

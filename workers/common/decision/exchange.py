@@ -3,27 +3,31 @@
 The gates of an invocation, as far as they can be asked without a tool: no policy and no right over a tool is asked, which is why what
 is granted opens none (a guard wants a `call`).  A tool that is named is decided by `decide`.
 
-1. Registered: the client, its grant, the agent it is.  2. Views.  3. Posture of its workload, the namespaces above it, the person,
-the transaction and whoever handed it on.
-4. Namespace bounds.  5. Charter, where the workload is an agent.  6. The graph: the person is known, and lets the agent act.
-7. Ceiling: of the client for this type of subject token.  8. Rights: the subject token's own scope.  9. Life, and the call chain's length.
+1. Registered: the client, its grant, the agent it is; the actor, and whether this client may bring it.  2. Views.  3. Posture of both,
+the namespaces above them, the person, the transaction and whoever handed it on or acted before.
+4. Namespace bounds of both.  5. Charter of each that is an agent.  6. The graph: the person is known, and lets every agent act.
+7. Ceiling: of the client for this type of subject token; what an access token may be for.  8. Rights: the subject token's own scope, and
+whom it lets act.  9. Life, and how long the chains are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from schemas.clients import TOKEN_EXCHANGE, workload_of
+from schemas.actors import ActorClaim
+from schemas.clients import ASSERTED, TOKEN_EXCHANGE, workload_of
 from schemas.decision import Gate, GateLine
 from schemas.exchange import ExchangeDecision, ExchangeInput
-from schemas.facts import Agent, Client
+from schemas.facts import Client
 from schemas.reasons import DenyReason
 from schemas.token import MAX_TTL_S
 from streams.facts_table import FactsTable
+from workers.common.decision.acting import Party, act_of, admitted, earlier_agents, may_act, parties
 from workers.common.decision.draft import Stop, is_workload
 from workers.common.decision.patterns import Patterns, matches
+from workers.common.decision.standing import earlier
 
 MAX_NOTE = 400
 
@@ -35,8 +39,13 @@ class _Asked:
     input: ExchangeInput
     facts: FactsTable
     client: Client = field(init=False)
-    agent: Agent | None = None
     ttl_s: int = MAX_TTL_S
+    act: ActorClaim | None = None
+
+    @cached_property
+    def parties(self) -> tuple[Party, ...]:
+        """The client's workload, and the actor's."""
+        return parties(self.input, self.facts)
 
     @cached_property
     def human(self) -> str | None:
@@ -64,7 +73,7 @@ def decide_exchange(asked: ExchangeInput, facts: FactsTable) -> ExchangeDecision
         lines.append(GateLine(gate=gate, passed=not stopped, note=(said.note if isinstance(said, Stop) else said)[:MAX_NOTE]))
         if isinstance(said, Stop):
             return ExchangeDecision(outcome="deny", reason=said.reason, lines=tuple(lines), facts_revision=facts.revision)
-    return ExchangeDecision(outcome="allow", lines=tuple(lines), ttl_s=draft.ttl_s, facts_revision=facts.revision)
+    return ExchangeDecision(outcome="allow", lines=tuple(lines), ttl_s=draft.ttl_s, act=draft.act, facts_revision=facts.revision)
 
 
 def _ask(judge: Callable[[_Asked], _Said], draft: _Asked) -> _Said:
@@ -84,18 +93,18 @@ def _registered(draft: _Asked) -> _Said:
     if asked.grant not in client.grant_types:
         return Stop(DenyReason.GRANT_NOT_ALLOWED)
     draft.client = client
-    return "" if asked.workload is None else _workload(draft, asked.workload)
-
-
-def _workload(draft: _Asked, workload: str) -> _Said:
-    client = draft.client
-    if client.spiffe_id is None or not workload_of(client.spiffe_id, workload):
+    workload = asked.workload
+    if workload is not None and (client.spiffe_id is None or not workload_of(client.spiffe_id, workload)):
         return Stop(DenyReason.CLIENT_UNKNOWN, "not the workload that it is registered as")
-    if draft.facts.knows_agent(workload):
-        draft.agent = draft.facts.agent(workload)
-        if draft.agent is None or draft.agent.state != "active":
+    return admitted(asked, client, draft.facts) or _active(draft)
+
+
+def _active(draft: _Asked) -> _Said:
+    """Every agent among them is active; one whose record cannot be read is not."""
+    for party in draft.parties:
+        if draft.facts.knows_agent(party.workload) and (party.agent is None or party.agent.state != "active"):
             return Stop(DenyReason.AGENT_INACTIVE)
-    return "an agent" if draft.agent else "a workload that is no agent"
+    return ", ".join("an agent" if party.agent else "a workload that is no agent" for party in draft.parties)
 
 
 def _views(draft: _Asked) -> _Said:
@@ -105,10 +114,9 @@ def _views(draft: _Asked) -> _Said:
 def _posture(draft: _Asked) -> _Said:
     """Nobody can be asked for an approval here, so a step-up refuses.  Who handed the transaction on counts as in a chain of calls."""
     asked, subject = draft.input, draft.input.subject
-    others = () if subject is None else (subject.sub, *(link.wl for link in subject.chain))
     postures = [*draft.facts.postures_for(asked.instance, asked.workload, draft.human, None if subject is None else subject.txn)]
-    for workload in dict.fromkeys(filter(is_workload, others)):
-        postures += draft.facts.postures_for(None, workload, None)
+    for instance, workload in dict.fromkeys(_others(draft)):
+        postures += draft.facts.postures_for(instance, workload, None)
     for posture in postures:
         if posture.level == "quarantined":
             return Stop(DenyReason.QUARANTINED, f"the {posture.scope} is quarantined")
@@ -121,26 +129,36 @@ def _posture(draft: _Asked) -> _Said:
     return ""
 
 
+def _others(draft: _Asked) -> Iterator[tuple[str | None, str]]:
+    """The actor, the subject where it is a workload, and whoever handed the transaction on or acted in it."""
+    subject = draft.input.subject
+    yield from ((party.instance, party.workload) for party in draft.parties)
+    if subject is not None:
+        yield from ((None, name) for name in (subject.sub, *(link.wl for link in subject.chain)) if is_workload(name))
+        yield from earlier(subject.act)
+
+
 def _namespace(draft: _Asked) -> _Said:
-    if draft.input.workload is None:
-        return "no workload"
-    spaces = draft.facts.namespaces_above(draft.input.workload)
-    if not spaces:
-        return Stop(DenyReason.NAMESPACE_UNKNOWN)
-    for space in spaces:
-        if outside := draft.outside(space.bounds.purposes):
-            return Stop(DenyReason.OUT_OF_BOUNDS, f"{space.prefix}: {', '.join(outside)}")
-        draft.ttl_s = min(draft.ttl_s, space.bounds.max_ttl_s)
-    return ", ".join(space.prefix for space in spaces)
+    seen = []
+    for party in draft.parties:
+        spaces = draft.facts.namespaces_above(party.workload)
+        if not spaces:
+            return Stop(DenyReason.NAMESPACE_UNKNOWN)
+        for space in spaces:
+            if outside := draft.outside(space.bounds.purposes):
+                return Stop(DenyReason.OUT_OF_BOUNDS, f"{space.prefix}: {', '.join(outside)}")
+            draft.ttl_s = min(draft.ttl_s, space.bounds.max_ttl_s)
+            seen.append(space.prefix)
+    return ", ".join(dict.fromkeys(seen)) or "no workload"
 
 
 def _charter(draft: _Asked) -> _Said:
-    if draft.agent is None:
-        return "no agent"
-    if outside := draft.outside(draft.agent.charter.purposes):
-        return Stop(DenyReason.OUT_OF_CHARTER, ", ".join(outside))
-    draft.ttl_s = min(draft.ttl_s, draft.agent.charter.max_ttl_s)
-    return ""
+    agents = [party.agent for party in draft.parties if party.agent is not None]
+    for agent in agents:
+        if outside := draft.outside(agent.charter.purposes):
+            return Stop(DenyReason.OUT_OF_CHARTER, ", ".join(outside))
+        draft.ttl_s = min(draft.ttl_s, agent.charter.max_ttl_s)
+    return "" if agents else "no agent"
 
 
 def _graph(draft: _Asked) -> _Said:
@@ -150,16 +168,24 @@ def _graph(draft: _Asked) -> _Said:
     live = [edge for edge in draft.facts.relations_from(person) if edge.live(draft.input.now)]
     if not live:
         return Stop(DenyReason.USER_LACKS_RIGHT, "unknown person")
-    if draft.agent is None:
-        return "a known person; which tools they may use is asked when one is named"
-    _, edge = draft.facts.relation(person, "delegates_to", f"agent:{draft.agent.id}")
+    agents = {agent.id for agent in (*(party.agent for party in draft.parties), *earlier_agents(draft.input, draft.facts)) if agent}
+    for agent in sorted(agents):
+        refused = _consented(draft, person, agent)
+        if refused is not None:
+            return refused
+    return "the person lets the agent act" if agents else "a known person; which tools they may use is asked when one is named"
+
+
+def _consented(draft: _Asked, person: str, agent: str) -> Stop | None:
+    """RFC 8693 delegation: the person lets this agent act, for this, and no token outlives it."""
+    _, edge = draft.facts.relation(person, "delegates_to", f"agent:{agent}")
     if edge is None or not edge.live(draft.input.now):
         return Stop(DenyReason.USER_NOT_DELEGATING)
     if draft.outside(edge.purposes):
         return Stop(DenyReason.USER_NOT_DELEGATING, "not for this purpose")
     if edge.expires_at is not None:
         draft.ttl_s = min(draft.ttl_s, edge.expires_at - draft.input.now)
-    return "the person lets the agent act"
+    return None
 
 
 def _ceiling(draft: _Asked) -> _Said:
@@ -171,14 +197,28 @@ def _ceiling(draft: _Asked) -> _Said:
         return Stop(DenyReason.SUBJECT_TYPE_NOT_ALLOWED)
     if outside := draft.outside(patterns):
         return Stop(DenyReason.OUT_OF_CEILING, ", ".join(outside))
-    beyond = [resource for resource in draft.input.resources if resource not in client.resources]
-    return Stop(DenyReason.RESOURCE_NOT_ALLOWED) if beyond else ""
+    return _targets(draft)
+
+
+def _targets(draft: _Asked) -> _Said:
+    """What an access token may be for.  One of an exchange is never for the fabric itself, whose interfaces take a client's own, nor for a
+    tool, which is called; and it rests on more than the client's word: who takes it sees a person, and cannot tell who vouched.
+    """
+    asked, client, subject = draft.input, draft.client, draft.input.subject
+    never = {asked.issuer, *(tool.resource for tool in draft.facts.tools())} if asked.resources and subject is not None else frozenset()
+    if any(resource not in client.resources or resource in never for resource in asked.resources):
+        return Stop(DenyReason.RESOURCE_NOT_ALLOWED)
+    if asked.resources and subject is not None and (subject.asserted or subject.type in ASSERTED):
+        return Stop(DenyReason.SUBJECT_TYPE_NOT_ALLOWED, "nobody but the client vouches for the subject")
+    return ""
 
 
 def _rights(draft: _Asked) -> _Said:
     subject = draft.input.subject
     if subject is None:
         return "its own"
+    if not may_act(draft.input, draft.facts):
+        return Stop(DenyReason.ACTOR_NOT_ALLOWED, "the subject token lets another act (may_act)")
     if subject.scope is None:
         return "the token says nothing of scope: the ceiling is its scope"
     beyond = [code for code in draft.input.scope if code not in subject.scope]
@@ -187,13 +227,20 @@ def _rights(draft: _Asked) -> _Said:
 
 def _constraints(draft: _Asked) -> _Said:
     asked, client, subject = draft.input, draft.client, draft.input.subject
-    draft.ttl_s = min(draft.ttl_s, client.txn_ttl_s if asked.grant == TOKEN_EXCHANGE else client.access_ttl_s)
+    transaction = asked.grant == TOKEN_EXCHANGE and asked.requested == "txn_token"
+    draft.ttl_s = min(draft.ttl_s, client.txn_ttl_s if transaction else client.access_ttl_s)
+    if asked.actor is not None:
+        draft.ttl_s = min(draft.ttl_s, asked.actor.exp - asked.now)
+    act = act_of(asked, draft.facts)
+    if isinstance(act, Stop):
+        return act
+    draft.act = act
     if subject is not None:
         if subject.exp is not None:
             draft.ttl_s = min(draft.ttl_s, subject.exp - asked.now)
         if subject.txn is not None and len(subject.chain) > client.replacements:
             return Stop(DenyReason.CHAIN_TOO_DEEP, f"replaced {client.replacements} times already")
-    return f"{draft.ttl_s} s" if draft.ttl_s > 0 else Stop(DenyReason.PARENT_EXPIRED, "the subject token has expired")
+    return f"{draft.ttl_s} s" if draft.ttl_s > 0 else Stop(DenyReason.PARENT_EXPIRED, "what it would rest on has expired")
 
 
 _GATES: tuple[tuple[Gate, Callable[[_Asked], _Said]], ...] = (

@@ -15,6 +15,7 @@ from streams.facts_keys import key_of
 from workers.common.decision.cedar import Policies, PolicyError, entities_of, policies_of, uid
 from workers.common.decision.draft import Draft, Said, Stop
 from workers.common.decision.slice import Ends, Slice, SliceTooLarge, slice_for
+from workers.common.decision.standing import earlier
 
 _TYPES = {"team": "Team", "toolgroup": "ToolGroup"}
 
@@ -30,9 +31,10 @@ class Outcome(NamedTuple):
 
 def graph(draft: Draft) -> Said:
     """Numbered: 1. the slice; 2. the policies; 3. what they leave of the actions."""
-    # 1. The agents that the person must be letting act: the one that began, and the one their token names.
+    # 1. The agents that the person must be letting act: the one that began, the one their token names, and those that acted before.
     asked = draft.input
-    delegates = dict.fromkeys((draft.root, *((asked.caller.id,) if asked.user is not None else ())))
+    before = (sub for _, sub in earlier(asked.acted) if draft.facts.knows_agent(sub))
+    delegates = dict.fromkeys((draft.root, *((asked.caller.id,) if asked.user is not None else ()), *before))
     try:
         draft.slice = slice_for(draft.facts, Ends(asked.caller.id, asked.tool, draft.human, tuple(delegates)), asked.now)
     except SliceTooLarge:

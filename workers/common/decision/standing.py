@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from schemas.actors import ActorClaim
 from schemas.facts import Approval, Level, Posture
 from schemas.invocation import REQUEST_LIFE_S
 from schemas.reasons import DenyReason
 from schemas.responses import Need
 from workers.common.approvals import ask_of, asked_digest, expired, why_not
-from workers.common.decision.draft import Draft, Hold, Said, Stop
+from workers.common.decision.draft import Draft, Hold, Said, Stop, is_workload
 from workers.common.decision.patterns import matches
 
 STRICTNESS: dict[Level, int] = {"normal": 0, "narrowed": 1, "step_up": 2, "quarantined": 3}
@@ -59,11 +60,17 @@ def because(standing: Posture) -> str:
 def _standing(draft: Draft) -> Iterator[Posture]:
     caller, parent = draft.input.caller, draft.input.parent
     txn = parent.txn if parent is not None else None
-    actors = [(actor.instance, actor.sub) for actor in (parent.act_chain if parent is not None else ())]
+    actors: list[tuple[str | None, str]] = [(actor.instance, actor.sub) for actor in (parent.act_chain if parent is not None else ())]
+    actors += earlier(draft.input.acted)
     found = [*draft.facts.postures_for(caller.instance, caller.id, draft.human, txn)]
     for instance, sub in actors:
         found += draft.facts.postures_for(instance, sub, None)
     return (each for each in found if each.level != "normal")
+
+
+def earlier(acted: ActorClaim | None) -> list[tuple[str | None, str]]:
+    """The workloads in a nested `act`, each with its instance, where one is named."""
+    return [(actor.instance, actor.sub) for actor in (acted.line() if acted is not None else ()) if is_workload(actor.sub)]
 
 
 # --- what a step-up asks for --------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from schemas.clients import TOKEN_EXCHANGE, TOKEN_TYPE, SubjectType
+from schemas.clients import TOKEN_EXCHANGE, TOKEN_TYPE, ActorType, IssuedType, SubjectType
 from schemas.oauth import Error
 from workers.edge.describe import Description, answer, operation
 from workers.edge.faces.oauth_metadata import WELL_KNOWN
@@ -29,14 +29,17 @@ _TOKEN_REQUEST: dict[str, Any] = {
     **_CLIENT,
     "grant_type": {"enum": ["client_credentials", TOKEN_EXCHANGE]},
     "scope": _TEXT,
-    "resource": {**_TEXT, "description": "RFC 8707; of an exchange, the tool to call"},
-    "audience": {**_TEXT, "description": "of an exchange: the trust domain"},
-    "requested_token_type": {"const": f"{TOKEN_TYPE}txn_token"},
+    "resource": {**_TEXT, "description": "RFC 8707: what the token is for; of a Transaction Token, the tool to call"},
+    "audience": {**_TEXT, "description": "of a Transaction Token the trust domain; else as resource"},
+    "requested_token_type": {"enum": [TOKEN_TYPE + name for name in get_args(IssuedType)], "description": "absent: access_token"},
     "subject_token": {
         **_TEXT,
         "description": "as its type has it; of saml1 and saml2 base64url of one signed Assertion, RFC 7522 section 2.1",
     },
     "subject_token_type": {"enum": [TOKEN_TYPE + name for name in get_args(SubjectType)]},
+    "actor_token": {**_TEXT, "description": "RFC 8693 section 2.1: who acts, where it is not the client by its authentication alone"},
+    "actor_token_type": {"enum": [TOKEN_TYPE + name for name in get_args(ActorType)], "description": "required with actor_token"},
+    "authorization_details": {**_TEXT, "description": "RFC 9396, of a tool that knows the type: a JSON array of objects"},
     "request_details": {**_TEXT, "description": "a JSON object: tctx; with a tool, actions, call and evidence"},
     "request_context": {**_TEXT, "description": "a JSON object: rctx"},
 }
@@ -46,10 +49,11 @@ _GRANTED = {
     "properties": {
         "access_token": {"type": "string"},
         "token_type": {"enum": ["Bearer", "DPoP", "N_A"]},
-        "issued_token_type": {"const": f"{TOKEN_TYPE}txn_token"},
+        "issued_token_type": {"enum": [TOKEN_TYPE + name for name in get_args(IssuedType)]},
         "expires_in": {"type": "integer", "minimum": 1, "maximum": 300},
         "scope": {"type": "string"},
         "endpoint": {"type": "string", "description": "where the tool lives that was named"},
+        "authorization_details": {"type": "array", "items": {"type": "object", "required": ["type"]}},
     },
 }
 _INTROSPECTED = {"type": "object", "required": ["active"], "properties": {"active": {"type": "boolean"}}}
@@ -75,7 +79,7 @@ DESCRIPTION = Description(
     paths={
         "/oauth/token": _post(
             "token",
-            "Access tokens by client_credentials, Transaction Tokens by token exchange (RFC 6749, RFC 8693).",
+            "Access tokens by client_credentials, access tokens and Transaction Tokens by token exchange (RFC 6749, RFC 8693).",
             answer("the token", _GRANTED),
             _form(_TOKEN_REQUEST, "grant_type"),
             parameters=[_PROOF],

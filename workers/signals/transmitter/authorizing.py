@@ -28,6 +28,8 @@ class TokenAuthorizer:
         if not self._fresh(now):
             raise Rejected(503, "unavailable", "whether the token is still good cannot be known now", retry_after_s=1)
         token = self._verified(unverified_token, now)
+        if token.claims.act is not None:  # what a person lets somebody do is never this: a stream is its client's own
+            raise unauthenticated("a token in which somebody acts for another")
         if self._facts.client(token.claims.client_id) is None:
             raise unauthenticated("its client is not a registered one")
         return Receiver(token.claims.client_id, token.scope)
