@@ -76,6 +76,18 @@ async def test_for_a_tool_the_persons_rights_are_asked(there: OAuthWorld, type_:
 
 
 @pytest.mark.parametrize("type_", MAKERS)
+async def test_an_access_token_in_whose_name_somebody_acts(there: OAuthWorld, type_: str) -> None:
+    """Verifies that what is asked of an assertion for a Transaction Token is asked of it for an access token: who acts, its end, once."""
+    there.put({"kind": "relation", "subject": "user:marty", "relation": "delegates_to", "object": f"agent:{RESEARCHER}"})
+    asked = {"name": "researcher", "requested_token_type": f"{TYPE}access_token", "audience": None, "resource": API}
+    xml = signed(MAKERS[type_](ends=at(NOW + 20)))
+    made = await claims(there, type_, xml, **asked)
+    assert (made["sub"], made["act"]["sub"], made["aud"], made["exp"]) == ("marty", RESEARCHER, API, NOW + 20)
+    assert "used before" in await refusal(there, type_, xml, **asked)
+    assert "used before" in await refusal(there, type_, xml)
+
+
+@pytest.mark.parametrize("type_", MAKERS)
 async def test_scope_is_the_ceiling_of_its_type(there: OAuthWorld, type_: str) -> None:
     """INVARIANT: an assertion gives what the client's record says for its very type, and nothing where it says nothing.
 
