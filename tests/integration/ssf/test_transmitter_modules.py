@@ -273,6 +273,10 @@ async def test_transmitter_stream_verification_set_errs(ssf: Stage) -> None:
     answer = await ssf.poll(stream, maxEvents=0, setErrs=errors)
     assert (answer.status_code, answer.json()) == (200, {"sets": {}})
     assert (await ssf.poll(stream, maxEvents=10)).json()["sets"] == {}
+    assert (await ssf.command(what="dead", stream_id=stream["stream_id"]))["rows"] == [], "it can be asked for again"
+    await ssf.command(what="emit", event=f"{CAEP}session-revoked", subject=SUBJECTS[0], stream_id=stream["stream_id"])
+    (jti,) = (await ssf.poll(stream, maxEvents=10)).json()["sets"]
+    await ssf.poll(stream, maxEvents=0, setErrs={jti: errors.popitem()[1]})
     dead = await ssf.command(what="dead", stream_id=stream["stream_id"])
     assert [(row["jti"], row["err"]) for row in dead["rows"]] == [(jti, "invalid_key")]
     assert (await ssf.command(what="resend", stream_id=stream["stream_id"]))["rows"] == dead["rows"]

@@ -2,6 +2,7 @@
 
 1. No token in the URI (400), a token (401), of ours and good (401), with the scope that the operation needs (403).
 2. The body in form (400).
+   Changes at the pace of one receiver (429): each is a fact, which is kept for ever.
 3. The stream: that of this very receiver, or there is none (404).
 4. `manage` decides; the new state is committed where the old one still stands; then what follows from it is done.
 
@@ -20,6 +21,7 @@ import structlog
 from schemas.facts import EventStream, PollDelivery, PushDelivery
 from schemas.ssf import Answered, Asked
 from workers.common import log
+from workers.common.buckets import Buckets
 from workers.common.clock import Clock
 from workers.common.outbound.rules import Rules
 from workers.signals.transmitter import manage
@@ -35,6 +37,9 @@ from workers.signals.transmitter.sealing import SealBroken, Sealer
 from workers.signals.transmitter.sets import verification
 
 READS = ("read", "read_status")
+PACED = ("create", "update", "replace", "delete", "update_status", "add_subject", "remove_subject")
+PACE = 0.5, 300.0  # changes of one receiver: a second in the long run, and at once; each copy of this worker counts for itself
+MOST_VERIFIED = 1000  # SETs that wait on a stream while verifications are still put on top
 TRIES = 5
 PAUSE_S = 0.02
 REMEMBERED = 4096  # streams whose last verification is known
@@ -73,6 +78,7 @@ class API:
         self._clock = clock
         self._jwks = jwks
         self._verified_at: dict[str, float] = {}
+        self._changes = Buckets(*PACE)
 
     async def answer(self, asked: Asked) -> Answered:
         """Never raises but to be cancelled and for bugs."""
@@ -120,6 +126,8 @@ class API:
         enough = (MANAGE, READ) if asked.operation in READS else (MANAGE,)
         if not any(scope in receiver.scope for scope in enough):
             raise insufficient(enough[-1])
+        if asked.operation in PACED and not self._changes.take(receiver.client_id):
+            raise Rejected(429, "too_many_requests", "streams are changed more often than anybody needs to", retry_after_s=2)
         return receiver
 
     # --- streams ---------------------------------------------------------------------------------------------------------------
@@ -193,6 +201,8 @@ class API:
         wish = read(VerificationWish, asked.body)
         stream = await self._own(receiver, wish.stream_id)
         self._check_pace(stream.stream_id)
+        if await self._queue.size(stream.stream_id) >= MOST_VERIFIED:
+            raise Rejected(429, "too_many_requests", "fetch what waits first", retry_after_s=60)
         if stream.status != "disabled":
             await self._outbox.put(verification(stream, wish.state, f"verification\0{token_hex(16)}"), stream)
         return empty()

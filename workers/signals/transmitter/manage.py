@@ -21,6 +21,7 @@ from workers.signals.transmitter.outcome import Rejected, bad
 MAX_STREAMS = 32  # of one receiver
 MAX_SUBJECTS = 200  # named by one stream: a fact has to hold them
 MAX_DESCRIPTION = 512
+MAX_STREAM_BYTES = 32_768  # of the fact: FACTS is kept for ever, and every worker holds what stands on it
 Seal = Callable[[str, str], str]  # of a header's value, for a stream
 Delivery = PushDelivery | PollDelivery
 
@@ -29,7 +30,7 @@ def create(wishes: Wishes, *, stream_id: str, client_id: str, held: int, rules: 
     """A new stream.  `held`: how many this receiver has.  Raises Rejected (400, 409)."""
     if held >= MAX_STREAMS:
         raise Rejected(409, "conflict", f"{held} streams are the most that one receiver may have: delete one")
-    return EventStream(
+    stream = EventStream(
         stream_id=stream_id,
         client_id=client_id,
         aud=client_id,
@@ -38,6 +39,7 @@ def create(wishes: Wishes, *, stream_id: str, client_id: str, held: int, rules: 
         description=_short(wishes.description),
         created_at=int(now),
     )
+    return _sized(stream)
 
 
 def update(stream: EventStream, changes: Changes, transmitter: Transmitter, *, rules: Rules, seal: Seal) -> EventStream:
@@ -50,19 +52,18 @@ def update(stream: EventStream, changes: Changes, transmitter: Transmitter, *, r
         changed["delivery"] = _delivery(changes.delivery, stream.stream_id, rules, seal)
     if changes.description is not None:
         changed["description"] = _short(changes.description)
-    return stream.model_copy(update=changed)
+    return _sized(stream.model_copy(update=changed))
 
 
 def replace(stream: EventStream, changes: Changes, transmitter: Transmitter, *, rules: Rules, seal: Seal) -> EventStream:
     """All that a receiver says of a stream, anew.  Raises Rejected (400)."""
     check_supplied(stream, changes, transmitter)
-    return stream.model_copy(
-        update={
-            "events_requested": changes.events_requested,
-            "delivery": _delivery(changes.delivery, stream.stream_id, rules, seal),
-            "description": _short(changes.description),
-        }
-    )
+    said = {
+        "events_requested": changes.events_requested,
+        "delivery": _delivery(changes.delivery, stream.stream_id, rules, seal),
+        "description": _short(changes.description),
+    }
+    return _sized(stream.model_copy(update=said))
 
 
 def set_status(stream: EventStream, status: StreamStatus, reason: str | None) -> EventStream:
@@ -122,4 +123,10 @@ def _short(description: str | None) -> str | None:
 def _bounded(stream: EventStream) -> EventStream:
     if len(stream.added) + len(stream.removed) > MAX_SUBJECTS:
         raise Rejected(429, "too_many_subjects", f"a stream names at most {MAX_SUBJECTS} subjects")
+    return _sized(stream)
+
+
+def _sized(stream: EventStream) -> EventStream:
+    if len(stream.wire()) > MAX_STREAM_BYTES:
+        raise bad(f"a stream is described by at most {MAX_STREAM_BYTES} bytes: fewer or shorter events_requested or subjects")
     return stream

@@ -21,7 +21,7 @@ from workers.signals.transmitter.ports import Authorizer, Conflict, Fetches, Que
 from workers.signals.transmitter.push import Delivered, GivenUp, Retry, Verdict, judge, send
 from workers.signals.transmitter.sealing import SealBroken, Sealer
 from workers.signals.transmitter.sets import Happening, queued, stream_updated
-from workers.signals.transmitter.wanted import goes_to
+from workers.signals.transmitter.wanted import FRAMEWORK, goes_to
 
 MOST_WAITING = 10_000  # SETs of one stream
 COUNT_EVERY = 64
@@ -149,8 +149,12 @@ class Outbox:
         return stream.status == "enabled" and self._authorizer.hears(stream.client_id) is not None
 
     async def give_up(self, dead: Dead, outcome: Literal["refused", "abandoned"]) -> None:
-        """A dead letter, kept until somebody sends it again.  Raises Unavailable."""
-        await self._queue.bury(dead)
+        """A dead letter, kept until somebody sends it again, but of what concerns the stream alone.  Raises Unavailable.
+
+        A receiver may have as many verifications as it likes, and would have them kept for a month by refusing them.
+        """
+        if dead.queued.event not in FRAMEWORK:
+            await self._queue.bury(dead)
         logger.warning(log.SET_BURIED, stream=dead.queued.stream_id, signal_event=dead.queued.event, err=dead.err)
         await self.record(dead.queued, outcome, dead.err)
 

@@ -20,8 +20,8 @@ from schemas.facts import EventStream
 from schemas.subject_ids import AnySubject, ComplexSubject, UriSubject, matches
 
 Defaults = Literal["ALL", "NONE"]
-_FRAMEWORK = {model.URI for model in ssf.EVENTS}  # sent on every stream, asked for or not
-SUPPORTED = tuple(uri for uri in BY_URI if uri not in _FRAMEWORK and uri != risc.SessionsRevoked.URI)
+FRAMEWORK = {model.URI for model in ssf.EVENTS}  # sent on every stream, asked for or not
+SUPPORTED = tuple(uri for uri in BY_URI if uri not in FRAMEWORK and uri != risc.SessionsRevoked.URI)
 _INTEROP = frozenset(f"{CAEP}{name}" for name in INTEROP)
 
 

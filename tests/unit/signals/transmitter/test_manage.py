@@ -161,3 +161,23 @@ def test_a_refusal_does_not_repeat_what_was_sent() -> None:
     with pytest.raises(Rejected) as refused:
         create(delivery={**PUSH, "authorization_header": secret})
     assert "sss" not in (refused.value.answer().body or "")
+
+
+def test_a_stream_is_no_larger_than_a_fact_should_be() -> None:
+    """INVARIANT: what a receiver has kept for ever is bounded, whatever it asks for and however many subjects it names.
+
+    Broken by bounding their numbers alone: a stream of 200 subjects of 2,000 characters is larger than any view reads.
+    """
+    said = {"events_requested": [f"https://e.example/{number}/{'x' * 480}" for number in range(100)]}
+    for decide in (lambda: create(**said), lambda: update(create(), **said), lambda: replace(create(), **said)):
+        with pytest.raises(Rejected):
+            decide()
+    full = create()
+    while len(full.wire()) + 2000 < manage.MAX_STREAM_BYTES:
+        full = manage.add_subject(full, named(len(full.added)), default_all=False)
+    with pytest.raises(Rejected):
+        manage.add_subject(full, named(len(full.added)), default_all=False)
+
+
+def named(number: int) -> Any:
+    return parse_subject({"format": "opaque", "id": f"{number}{'x' * 2000}"})

@@ -17,7 +17,7 @@ from workers.signals.transmitter.outbox import COUNT_EVERY, Outbox
 from workers.signals.transmitter.ports import Held, Unavailable
 from workers.signals.transmitter.push import Delivered, GivenUp, Retry
 from workers.signals.transmitter.sealing import Sealer
-from workers.signals.transmitter.sets import Happening
+from workers.signals.transmitter.sets import Happening, verification
 
 ROOT = "spiffe://88mph.com"
 ANN = parse_subject({"format": "email", "email": "ann@example.com"})
@@ -126,6 +126,19 @@ async def test_an_attempt_ends_on_record(answer: Fetched, verdict: type, told: l
     assert world.told == told
     assert [letter.queued for letter in world.letters] == ([made] if verdict is GivenUp else [])
     assert dict(world.asked.headers)["Authorization"] == "Bearer s"
+
+
+async def test_a_refused_verification_is_no_dead_letter() -> None:
+    """INVARIANT: what a receiver can ask for at will it cannot have kept by refusing it.
+
+    Broken by burying everything that is refused: one receiver fills OUTGOING with its own verifications, and nobody is told anything.
+    """
+    world = World(stream("a", push=True))
+    world.answer = Fetched(status=400, body='{"err": "invalid_key"}')
+    made = await world.outbox.put(verification(world.streams["a"], "x" * 1024, "cause"), world.streams["a"])
+    assert isinstance(await world.outbox.attempt(made, 1, 0.0), GivenUp)
+    assert world.told == [("refused", "invalid_key")]
+    assert world.letters == []
 
 
 async def test_without_a_record_nothing_was_delivered() -> None:
