@@ -49,6 +49,8 @@ async def _beyond_rights(scene: Scene) -> None:
     await _refused(scene, "a tool outside the charter", payroll, "out_of_charter")
     payout = await advisor.ask("invoke", **PAYOUT, body=REFUND, user_token=user_token)
     await _refused(scene, "an action the human may not do", payout, "user_lacks_right", "no_relation", "policy_denied")
+    namesake = await advisor.ask("invoke", **FRAUD_CHECK, body=REFUND, user_token=scene.user_token(by=scene.partner))
+    await _refused(scene, "the human's namesake, vouched for by another provider", namesake, "no_relation")
 
 
 async def _foreign_subjects(scene: Scene) -> None:

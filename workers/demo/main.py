@@ -30,7 +30,7 @@ async def run(folder: Path | None = None, broken: int = 0, up: Sequence[str] = (
         async with Stage(place, up) as stage:
             scene = Scene(stage, report, broken)
             await stage.operator.apply(load_manifest(stage.manifest()), reason="the demonstration")
-            await scene.put(*scene.outsiders(), reason="Marty's identity provider and the risk engine")
+            await scene.put(*scene.outsiders(), reason="Marty's identity provider, a partner's, and the risk engine")
             for step in STEPS[: broken or None]:
                 await step(scene)
     except (StageError, Refused, Unreachable) as error:

@@ -52,6 +52,7 @@ class Scene:
     report: Report
     broken: int = 0
     login: Signer = field(default_factory=lambda: Signer("https://login.88mph.com"))
+    partner: Signer = field(default_factory=lambda: Signer("https://login.partner.example"))
     risk: Signer = field(default_factory=lambda: Signer("https://risk.88mph.com"))
     actors: dict[str, Program] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)  # what a later step looks at again
@@ -61,10 +62,10 @@ class Scene:
         """The fabric, as issuers and transmitters name it."""
         return self.stage.settings.issuer
 
-    def user_token(self, scope: str = "process.refund") -> str:
-        """Marty's RFC 9068 access token for the advisor."""
+    def user_token(self, scope: str = "process.refund", by: Signer | None = None) -> str:
+        """Marty's RFC 9068 access token for the advisor; or that of his namesake at another provider."""
         claims = {"sub": MARTY, "aud": self.audience, "client_id": ADVISOR, "scope": scope, "exp": int(time.time()) + 300}
-        return self.login.sign("at+jwt", claims)
+        return (by or self.login).sign("at+jwt", claims)
 
     def risk_level_set(self, workload: str, instance: str, level: str) -> str:
         """A CAEP risk-level-change about one instance (CAEP 1.0 section 3.8)."""
@@ -79,12 +80,13 @@ class Scene:
         return self.risk.sign("secevent+jwt", claims)
 
     def outsiders(self) -> tuple[FactBody, ...]:
-        """Marty's identity provider and the risk engine, as facts."""
+        """Marty's identity provider, a partner's, and the risk engine, as facts."""
         ceiling = TransmitterCeiling(
             namespaces=("spiffe://88mph.com/agents",), strongest="record" if self.broken == 5 else "quarantine", subjects_per_minute=60
         )
         return (
             UserIssuer(iss=self.login.iss, jwks=self.login.jwks, aud=self.audience),
+            UserIssuer(iss=self.partner.iss, jwks=self.partner.jwks, aud=self.audience, namespace="partner"),
             Transmitter(iss=self.risk.iss, aud=self.audience, jwks=self.risk.jwks, trust={"*": "high"}, ceiling=ceiling),
         )
 
