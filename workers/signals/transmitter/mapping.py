@@ -13,7 +13,7 @@ transmitters wrote is for the record alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -52,7 +52,7 @@ class Named:
     scope: str
     value: str | None = None  # SPIFFE ID, prefix or instance
     agent: str | None = None  # whose instance
-    user: Simple | None = None
+    user: tuple[Simple, ...] = ()  # the name that is told, then further ones of the same person
 
 
 def of_response(told: Responded, named: Named, posture: Posture | None, at: int) -> list[Happening]:
@@ -67,7 +67,7 @@ def of_response(told: Responded, named: Named, posture: Posture | None, at: int)
     }
     cause = f"posture\0{told.scope}\0{told.target}\0{told.posture_revision}"
     principal = _PRINCIPAL.get(told.scope or "", "WORKLOAD")
-    return [Happening(event, subject, cause) for event in _events(told, posture, principal, common)]
+    return [Happening(event, subject, cause, named.user[1:]) for event in _events(told, posture, principal, common)]
 
 
 def _events(told: Responded, posture: Posture | None, principal: str, common: dict[str, Any]) -> Iterator[Event]:
@@ -130,7 +130,7 @@ def subject_of(named: Named) -> AnySubject | None:
     """RFC 9493, with Weft's members of the complex subject; none where nobody can be named."""
     match named.scope:
         case "user":
-            return named.user
+            return named.user[0] if named.user else None
         case "agent" | "namespace" if named.value is not None:
             return UriSubject(format="uri", uri=named.value)
         case "transaction" if named.value is not None:
@@ -142,18 +142,18 @@ def subject_of(named: Named) -> AnySubject | None:
             return None
 
 
-def simple_of(person: str, issuers: Iterable[UserIssuer]) -> Simple:
-    """A person to somebody else: by their provider's own `iss` and `sub`, and never by a name that means nothing outside this fabric.
+def names_of(person: str, issuers: Sequence[UserIssuer]) -> tuple[Simple, ...]:
+    """A person to somebody else: the name that is told, always the same one, then others by which a receiver may have added them.
 
-    Who has no namespace and is called by an email address is named by that, as always.
+    They are named by their provider's own `iss` and `sub`, never by what means nothing outside this fabric; who has no namespace and is
+    called by an email address is named by that, as always.
     """
     namespace, sub = parts_of(person)
-    if not namespace and "@" in sub and " " not in sub:
-        return EmailSubject(format="email", email=sub)
-    found = provider_of(person, issuers)
-    if found is None:
-        return OpaqueSubject(format="opaque", id=person)
-    return IssSubSubject(format="iss_sub", iss=found[0].iss, sub=found[1])
+    address: list[Simple] = [EmailSubject(format="email", email=sub)] if not namespace and "@" in sub and " " not in sub else []
+    first = provider_of(person, issuers)
+    alike = () if first is None else (first[0], *(one for one in issuers if one.namespace == namespace and one != first[0]))
+    own: list[Simple] = [IssSubSubject(format="iss_sub", iss=one.iss, sub=sub) for one in alike]
+    return (*address, *own, OpaqueSubject(format="opaque", id=person))
 
 
 def _initiator(told: Responded) -> Literal["admin", "policy", "system"]:

@@ -77,6 +77,7 @@ class Outbox:
             hears=self._authorizer.hears(stream.client_id),
             defaults=self._transmitter.defaults,
             root=self._root,
+            also=happening.also,
         )
 
     async def put(self, happening: Happening, stream: EventStream, *, notice: bool = False) -> Queued:

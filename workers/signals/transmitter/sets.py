@@ -30,6 +30,7 @@ class Happening:
     event: Event
     subject: AnySubject
     cause: str
+    also: tuple[AnySubject, ...] = ()  # further names of the same person, by which a receiver may have added or removed them
 
 
 class Signatures:

@@ -1,15 +1,14 @@
 """What is on record is told: a consumer on RECORD, of responses and revocations alone, puts each into the queues.
 
-RECORD names people by digest.  A receiver has to be told whom: in the words of the signal that caused it (SIGNALS has it as received)
-where these say which provider's person it is, or that provider has no namespace; else as `simple_of` names whom the relation facts know
-by that digest.  Who cannot be named is not told of, and the log says so.
+RECORD names people by digest.  A receiver has to be told whom: the person named by the signal that caused it (SIGNALS has it as received),
+else whom the relation facts know by that digest; in the words of that person's own provider (`names_of`).  Who cannot be named is not told
+of, and the log says so.
 
 A message is acknowledged once everything that it causes waits in the queues; until then it comes again, later each time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import TypeVar
 
@@ -21,19 +20,18 @@ from weft.digest import sha256, target_digest
 
 from schemas.base import Wire
 from schemas.envelope import CloudEvent
-from schemas.facts import Kind, UserIssuer
+from schemas.facts import Kind
 from schemas.points import SetDelivery
 from schemas.record import RESPONDED, REVOKED, Responded, Revoked
-from schemas.subject_ids import AnySubject, ComplexSubject, EmailSubject, IssSubSubject, Simple
+from schemas.subject_ids import Simple
 from streams.bus import Malformed, parse
 from streams.facts import FactsView
 from streams.subjects import SIGNAL
 from workers.common import directget, log
-from workers.common.people import parts_of
 from workers.signals.policy.assess import subject_of as read_subject
 from workers.signals.policy.persons import Speaker
 from workers.signals.policy.posture import OPERATOR
-from workers.signals.transmitter.mapping import SILENT, Named, of_response, of_revocation, simple_of
+from workers.signals.transmitter.mapping import SILENT, Named, names_of, of_response, of_revocation
 from workers.signals.transmitter.outbox import Outbox
 from workers.signals.transmitter.ports import Unavailable
 from workers.signals.transmitter.sets import Happening
@@ -97,17 +95,13 @@ class Teller:
             agent = read_subject(said.claims.sub_id, self._speaker(said)).workload if said is not None else None
         return Named(scope, told.value, agent)
 
-    async def _person(self, told: Responded) -> Simple | None:
+    async def _person(self, told: Responded) -> tuple[Simple, ...]:
+        """Whom the signal named, or whom the relation facts know by that digest."""
         said = await self._said(told)
-        issuers = self._facts.table.issuers()
-        if said is not None:
-            whole = said.claims.sub_id
-            subject = whole.user if isinstance(whole, ComplexSubject) else whole
-            person = None if subject is None else self._speaker(said).person(subject)
-            if person is not None and target_digest("user", person) == told.target:
-                return _words(subject, person, issuers)
-        name = _person_of(self._facts, told.target or "")
-        return simple_of(name, issuers) if name is not None else None
+        person = None if said is None else read_subject(said.claims.sub_id, self._speaker(said)).user
+        if person is None or target_digest("user", person) != told.target:
+            person = _person_of(self._facts, told.target or "")
+        return () if person is None else names_of(person, self._facts.table.issuers())
 
     def _speaker(self, said: VerifiedSET) -> Speaker:
         return Speaker(said.transmitter, self._facts.table.issuers())
@@ -126,13 +120,6 @@ class Teller:
             return await self._verify(parse(SetDelivery, found.body).data.set, _seconds(found.time))
         except (Malformed, SETRefused):
             return None
-
-
-def _words(said: AnySubject | None, person: str, issuers: Sequence[UserIssuer]) -> Simple:
-    """The signal's own where they are one identifier that means this person to a receiver too; several may name somebody else besides."""
-    if isinstance(said, IssSubSubject) or (isinstance(said, EmailSubject) and not parts_of(person).namespace):
-        return said
-    return simple_of(person, issuers)
 
 
 def _read(model: type[DataT], type_: str, body: bytes) -> CloudEvent[DataT] | None:

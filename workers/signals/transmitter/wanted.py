@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
@@ -54,11 +54,11 @@ def within(place: str, namespaces: Iterable[str]) -> bool:
     return any(namespace in prefixes for namespace in namespaces)
 
 
-def about(stream: EventStream, subject: AnySubject, defaults: Defaults) -> bool:
-    """Whether its receiver wants to hear of this subject."""
-    if any(covers(removed, subject) for removed in stream.removed):
+def about(stream: EventStream, names: Sequence[AnySubject], defaults: Defaults) -> bool:
+    """Whether its receiver wants to hear of this subject, by whichever of its names it was added or removed."""
+    if any(covers(removed, name) for removed in stream.removed for name in names):
         return False
-    return defaults == "ALL" or any(matches(added, subject) for added in stream.added)
+    return defaults == "ALL" or any(matches(added, name) for added in stream.added for name in names)
 
 
 def covers(removed: AnySubject, subject: AnySubject) -> bool:
@@ -72,12 +72,21 @@ def covers(removed: AnySubject, subject: AnySubject) -> bool:
     return removed == subject
 
 
-def goes_to(stream: EventStream, uri: str, subject: AnySubject, *, hears: Iterable[str] | None, defaults: Defaults, root: str) -> bool:
-    """All four rules.  `hears`: none where the receiver's client is not active."""
+def goes_to(
+    stream: EventStream,
+    uri: str,
+    subject: AnySubject,
+    *,
+    hears: Iterable[str] | None,
+    defaults: Defaults,
+    root: str,
+    also: tuple[AnySubject, ...] = (),
+) -> bool:
+    """All four rules.  `hears`: none where the receiver's client is not active.  `also`: further names of the subject."""
     return (
         stream.status != "disabled"  # 4
         and uri in delivered(stream)  # 1
         and hears is not None
         and within(place_of(subject, root), hears)  # 2
-        and about(stream, subject, defaults)  # 3
+        and about(stream, (subject, *also), defaults)  # 3
     )

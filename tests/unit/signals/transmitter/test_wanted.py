@@ -19,6 +19,7 @@ AGENT = {"format": "uri", "uri": f"{ROOT}/agents/a"}
 INSTANCE = {"format": "complex", "workload": AGENT, "instance": {"format": "opaque", "id": "i1"}}
 NOBODYS = {"format": "complex", "instance": {"format": "opaque", "id": "i1"}}
 WORKLOAD = {"format": "complex", "workload": AGENT}
+ANNS = {"format": "iss_sub", "iss": "https://op.example", "sub": "ann@example.com"}
 PERSON = {"format": "complex", "user": ANN}
 LETTERS = {"format": "uri", "uri": f"{ROOT}/agents/ab"}
 NONE = {"defaults": "NONE"}
@@ -56,12 +57,16 @@ CASES: list[tuple[str, dict[str, Any], str, dict[str, Any], dict[str, Any], bool
     ("whoever was added", {"added": (ANN,)}, REVOKED, ANN, NONE, True),
     ("added, and absent members count as agreement", {"added": (WORKLOAD,)}, REVOKED, INSTANCE, NONE, True),
     ("someone else than the added one", {"added": (ANN,)}, REVOKED, BOB, NONE, False),
+    ("whoever was added by another name", {"added": (ANNS,)}, REVOKED, ANN, NONE | {"also": (ANNS,)}, True),
+    ("whoever was removed by another name", {"removed": (ANNS,)}, REVOKED, ANN, {"also": (ANNS,)}, False),
+    ("somebody else's other name", {"added": (BOB,)}, REVOKED, ANN, NONE | {"also": (ANNS,)}, False),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("members", "uri", "subject", "given", "goes"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_where_an_event_goes(members: dict[str, Any], uri: str, subject: dict[str, Any], given: dict[str, Any], *, goes: bool) -> None:
-    terms: dict[str, Any] = {"hears": (ROOT,), "defaults": "ALL", "root": ROOT, **given}
+    also = tuple(parse_subject(name) for name in given.get("also", ()))
+    terms: dict[str, Any] = {"hears": (ROOT,), "defaults": "ALL", "root": ROOT, **given, "also": also}
     assert goes_to(stream(**members), uri, parse_subject(subject), **terms) is goes
 
 
