@@ -661,6 +661,28 @@ async def test_what_is_beyond_a_ceiling_waits_until_an_operator_says_so(fabric: 
     check_completion(fabric, receipted)
 
 
+async def test_a_confirmation_hits_no_instance_of_somebody_elses(fabric: Fabric) -> None:
+    """INVARIANT: whoever confirms a response about an instance is revoker of a namespace above the workload that it really is of.
+
+    Broken by believing the signal about whose instance it is: its sender names one of another agent beside a workload of the person's own.
+    """
+    batch = "spiffe://88mph.com/batch"
+    await fabric.server.put_facts(person(CLERK, ("revoker", batch), name="clerk"))
+    await admit(fabric.server)
+    clerk = await fabric.server.outer("operator", CLERK.public, CLERK)
+    async with running(build, fabric.server.settings):
+        await fabric.send(a_set(workload=f"{batch}/job"))
+        await fabric.responded()
+        (row,) = (await ask(clerk, subjects.RESPONSES.at(CLERK.public), WAITING, Waiting()))["data"]["rows"]
+        assert (row["scope"], row["value"]) == ("instance", INSTANCE)
+        order = Resolve(id=row["id"], verdict="confirm", reason="it is real")
+        refused = (await ask(clerk, subjects.RESOLVE.at(CLERK.public), RESOLVE, order))["data"]
+        assert await fabric.posture() is None
+        dismissed = await ask(clerk, subjects.RESOLVE.at(CLERK.public), RESOLVE, order.model_copy(update={"verdict": "dismiss"}))
+    assert refused.get("reason") == "not_found"
+    assert dismissed["data"]["rows"][0]["state"] == "dismissed"
+
+
 async def rows(ask_doc: Any) -> list[dict[str, Any]]:
     return (await ask_doc(subjects.RESPONSES, WAITING, Waiting()))["rows"]
 

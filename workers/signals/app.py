@@ -87,7 +87,15 @@ class Signals:
         )
         self.returning = Returning(facts.transmitter, fetches, clock)
         self.watcher = Watcher(nc, facts.detections, self._say, clock)
-        self.pending = PendingResponses(facts, FactWriter(runtime.publisher, worker="signals"), doing, telling, clock)
+        self.pending = PendingResponses(
+            facts,
+            FactWriter(runtime.publisher, worker="signals"),
+            doing,
+            telling,
+            clock,
+            instances=instances,
+            root=f"spiffe://{settings.trust_domain}",
+        )
         self.responder = Responder(
             facts,
             Recent(nc, facts, transmitters),

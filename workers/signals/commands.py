@@ -28,13 +28,12 @@ from workers.common.recorder import RecordUnavailable
 from workers.common.roles import holds
 from workers.common.rpc import Refused
 from workers.signals.changes import Changed, Postures, Unchanged
-from workers.signals.instances import Unanswered
+from workers.signals.instances import InstanceRecord, Unanswered
 from workers.signals.orders import Orders
 from workers.signals.policy.posture import OPERATOR
 from workers.signals.policy.targets import Target
 from workers.signals.receipts import Signer
 from workers.signals.recording import SOURCE, Recording
-from workers.signals.responder import InstanceRecord
 
 POSTURED = ("instance", "agent", "namespace", "user")
 MAX_PREVIEWED = 200

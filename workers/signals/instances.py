@@ -7,6 +7,7 @@ tells: an instance was admitted under the name `<instance>.<SPIFFE ID>`, or it w
 from __future__ import annotations
 
 import asyncio
+from typing import Protocol
 
 from nats.aio.client import Client
 from nats.errors import Error as NATSError
@@ -20,6 +21,14 @@ TRIES = 3
 
 class Unanswered(Exception):
     """RECORD did not answer in time."""
+
+
+class InstanceRecord(Protocol):
+    """Which instance is of which workload."""
+
+    async def belongs(self, instance: str, workload: str) -> bool:
+        """Raises Unanswered."""
+        ...
 
 
 class Instances:

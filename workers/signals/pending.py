@@ -28,6 +28,7 @@ from workers.common.roles import holds
 from workers.common.rpc import Refused
 from workers.signals.changes import Unchanged
 from workers.signals.doing import Doing, Done
+from workers.signals.instances import InstanceRecord, Unanswered
 from workers.signals.policy.assess import Signal
 from workers.signals.policy.respond import Act
 from workers.signals.policy.targets import Target
@@ -62,7 +63,12 @@ logger = structlog.get_logger()
 class PendingResponses:
     """The slots, and the people who answer for them."""
 
-    def __init__(self, facts: FactsTable, writer: FactWriter, doing: Doing, telling: Telling, clock: Clock) -> None:
+    def __init__(
+        self, facts: FactsTable, writer: FactWriter, doing: Doing, telling: Telling, clock: Clock, *, instances: InstanceRecord, root: str
+    ) -> None:
+        """`root`: the trust domain's SPIFFE ID."""
+        self._instances = instances
+        self._root = root
         self._facts = facts
         self._writer = writer
         self._doing = doing
@@ -106,6 +112,7 @@ class PendingResponses:
 
     async def resolve(self, who: Caller, order: Resolve) -> bytes:
         """Confirmed and carried out, or dismissed.  Raises Refused; repeated by the same person, it is done again harmlessly."""
+        await self._check_instance(who.name, order)
         pending = await self._decided(who, order)
         done = Done() if pending.state == "dismissed" else await self._carry_out(pending)
         try:
@@ -114,6 +121,19 @@ class PendingResponses:
             raise Refused(DenyReason.RECORD_UNAVAILABLE, "it is done, and RECORD did not acknowledge: repeat it") from None
         detail = levels(done.changed) or (f"entry {done.entry}" if done.entry is not None else "")
         return event(ANSWER, Answer(rows=(_row(pending, int(self._clock.now())) | {"done": detail},)), source=SOURCE)
+
+    async def _check_instance(self, nkey: str, order: Resolve) -> None:
+        """Whose instance it is, is its sender's word, and that lies beyond the sender's ceiling.  Raises Refused."""
+        held = self._find(order.id)
+        person = self._facts.person(nkey)
+        if held is None or held.scope != "instance" or order.verdict != "confirm" or holds(person, "revoker", self._root):
+            return
+        try:
+            known = await self._instances.belongs(held.value, held.place)
+        except Unanswered:
+            raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not answer") from None
+        if not known:
+            raise Refused(DenyReason.NOT_FOUND, "no such instance of that agent is known: dismiss it, or ask a revoker of the trust domain")
 
     async def _decided(self, who: Caller, order: Resolve) -> Pending:
         ends = asyncio.get_running_loop().time() + DEADLINE_S

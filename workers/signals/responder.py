@@ -13,8 +13,6 @@ sender `MOST_HELD` may, and what comes on top is recorded as refused.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NATSError
@@ -31,7 +29,7 @@ from workers.common.recorder import RecordUnavailable
 from workers.signals.changes import Postures, Unchanged
 from workers.signals.doing import Doing
 from workers.signals.held import Held
-from workers.signals.instances import Unanswered
+from workers.signals.instances import InstanceRecord, Unanswered
 from workers.signals.pending import PendingResponses
 from workers.signals.policy.assess import Signal, assess
 from workers.signals.policy.pace import Pace
@@ -47,14 +45,6 @@ ACK_S = 2.0
 MOST_HELD = 256  # of one sender; the consumer hands out 4096 that are not acknowledged (streams.topology)
 RETRIES_S = (0.2, 1.0, 2.0, 5.0, 15.0, 60.0)
 logger = structlog.get_logger()
-
-
-class InstanceRecord(Protocol):
-    """Which instance is of which workload."""
-
-    async def belongs(self, instance: str, workload: str) -> bool:
-        """Raises Unanswered."""
-        ...
 
 
 class Responder:

@@ -198,7 +198,7 @@ async def test_the_same_response_waits_once_and_a_flood_fills_its_senders_slots_
     Broken by a fact for each signal: FACTS keeps everything for ever.
     """
     table = table_of(())
-    desk = PendingResponses(table, TableWriter(table), None, None, FixedClock())  # type: ignore[arg-type]
+    desk = PendingResponses(table, TableWriter(table), None, None, FixedClock(), instances=None, root=ROOT)  # type: ignore[arg-type]
 
     async def keep(n: int, iss: str = ISS) -> str | None:
         held = world(rule(scope="agent"), strongest="record", iss=iss)
