@@ -63,17 +63,19 @@ class Revoke(Wire):
     id: Opaque
     kind: Literal["token", "transaction", "instance", "agent", "namespace", "user", "key"]
     value: str
-    agent: SpiffeIDText | None = None  # whose instance; needed for the namespace check of instances, tokens and transactions
+    agent: SpiffeIDText | None = None  # whose instance, token or transaction; what counts of the latter two is what `record` tells
+    record: Sequence | None = None  # of the event that the token, or one of the transaction, was issued with; none: over the trust domain
     reason: FreeText
     preview: bool = False
 
 
 class Swept(Wire):
-    """One target of a sweep; `agent` as in `Revoke`."""
+    """One target of a sweep; `agent` and `record` as in `Revoke`."""
 
     kind: Literal["token", "transaction", "key"]
     value: str
     agent: SpiffeIDText | None = None
+    record: Sequence | None = None
 
 
 class Sweep(Wire):
@@ -91,6 +93,7 @@ class Lift(Wire):
     scope: Literal["instance", "agent", "namespace", "user", "transaction"]
     value: str
     agent: SpiffeIDText | None = None
+    record: Sequence | None = None  # of a transaction, as in `Revoke`
     reason: FreeText
 
 
@@ -119,7 +122,7 @@ class Waiting(Wire):
 class Query(Wire):
     """One question to audit or registry; which arguments count is said in docs/contracts."""
 
-    what: Literal["get", "list", "history", "can", "explain", "replay", "verify", "points", "status", "reach", "tainted"]
+    what: Literal["get", "list", "history", "can", "explain", "replay", "verify", "points", "status", "reach", "find", "tainted"]
     kind: Kind | None = None
     key: str | None = None
     id: str | None = None  # txn, explanation id
@@ -136,7 +139,7 @@ class Query(Wire):
         None  # of a reach: what would be revoked
     )
     taint: Literal["key", "tool", "agent_version", "model_digest"] | None = None  # of a tainted: what turned out to be bad
-    value: str | None = None  # of both
+    value: str | None = None  # of both; of a find: the jti, txn, instance or explanation id of a token, or the digest of one of these
     since: Seconds = 0  # of a tainted: bad since then
     live: bool = False  # of a tainted: only what could still be used
     user: str | None = None

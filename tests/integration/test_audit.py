@@ -80,6 +80,7 @@ class Fabric:
     def __init__(self, server: FabricServer, broker: Client, view: FactsView) -> None:
         self.server, self._broker, self._view = server, broker, view
         self.auditor = KeyPair("U")
+        self._sequences: dict[str, int] = {}
 
     async def facts(self, *bodies: FactBody) -> None:
         ack = await self.server.put_facts(*bodies)
@@ -105,8 +106,12 @@ class Fabric:
             caller=f"{asked.caller.instance}.88mph~com.agents.advisor",
             intent="refund of order 84729",
         )
-        await self.record("broker", record.ISSUED, made)
+        self._sequences[made.explanation] = await self.record("broker", record.ISSUED, made)
         return made
+
+    def sequence(self, made: Issued) -> int:
+        """Where RECORD tells of it."""
+        return self._sequences[made.explanation]
 
     async def refuse(self, changes: dict[str, Any]) -> Denied:
         asked = world.request("refund", changes)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from argparse import Namespace
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from weft.digest import target_digest
 from weft.nkey import KeyPair
 
 from schemas import record
-from schemas.commands import Sweep, Swept
+from schemas.commands import Revoke, Sweep, Swept
 from schemas.facts import Grant, Person
 from schemas.record import Admitted, Issued
 from streams.facts import FactsView
@@ -18,6 +20,8 @@ from tests.integration.test_audit import ADVISOR, RESEARCHER, ROOT, Fabric, audi
 from tests.support import world
 from tests.support.fabric import FabricServer
 from tests.support.facts import body
+from workers.cli.exits import Stop
+from workers.cli.responses import _what
 from workers.cli.tainted import sweep
 from workers.common.operator_client import Refused
 from workers.revocation.app import build as build_revocation
@@ -139,7 +143,10 @@ async def test_what_rests_on_something_bad_is_found_and_what_lives_of_it_ends(fa
 
 
 async def test_a_sweep_takes_the_role_over_each_of_its_targets(fabric: Fabric) -> None:
-    """INVARIANT: one target beyond the person's namespaces, and nothing of a sweep is revoked."""
+    """INVARIANT: one target beyond the person's namespaces, and nothing of a sweep is revoked; whose a token is, RECORD tells.
+
+    Broken by believing the command: a revoker of one agent would end every token of the fabric by calling it that agent's.
+    """
     clerk = KeyPair("U")
     roles = tuple(Grant.model_validate({"role": role, "namespace": ADVISOR}) for role in ("auditor", "revoker"))
     await fabric.facts(Person(nkey=clerk.public, name="clerk", roles=roles))
@@ -147,13 +154,53 @@ async def test_a_sweep_takes_the_role_over_each_of_its_targets(fabric: Fabric) -
     mine, (theirs, _) = await refund(fabric, now), await chain(fabric, now)
     settings = fabric.server.settings
     targets = (
-        Swept(kind="token", value=mine.claims.jti, agent=ADVISOR),
-        Swept(kind="token", value=theirs.claims.jti, agent=RESEARCHER),
+        Swept(kind="token", value=mine.claims.jti, record=fabric.sequence(mine)),
+        Swept(kind="token", value=theirs.claims.jti, record=fabric.sequence(theirs)),
+    )
+    lies = (
+        Swept(kind="token", value=theirs.claims.jti, agent=ADVISOR),  # the word of who commands
+        Swept(kind="token", value=theirs.claims.jti, record=fabric.sequence(mine)),  # another token's record
+        Swept(kind="token", value=theirs.claims.jti, agent=ADVISOR, record=fabric.sequence(theirs)),
+        Swept(kind="token", value=theirs.claims.jti, record=1_000_000),
+        Swept(kind="transaction", value=theirs.claims.txn, record=fabric.sequence(mine)),
     )
     async with audit(settings), running(build_revocation(settings)), running(build_signals(settings)), fabric.asking(clerk) as client:
+        for lie in lies:
+            with pytest.raises(Refused, match=r"not_authorized|not_found"):
+                await client.sweep(Sweep(id="lie", targets=(lie,), reason="r"))
         assert [token["jti"] for token in (await client.tokens(what="reach", target="namespace", value=ROOT))[1]] == [mine.claims.jti]
         with pytest.raises(Refused, match="not_authorized"):
             await client.sweep(Sweep(id="s1", targets=targets, reason="r"))
         with pytest.raises(Refused, match="not_authorized"):
             await client.sweep(Sweep(id="s2", targets=(Swept(kind="key", value="k1"),), reason="r"))
         assert (await client.sweep(Sweep(id="s3", targets=targets[:1], reason="r"))).rows[0]["n"] == 1
+
+
+async def test_whatever_an_operator_has_leads_to_the_token(fabric: Fabric) -> None:
+    """Verifies that jti, txn, explanation id, instance and digest each lead to it and to whose it is, and that a clerk may then act."""
+    clerk = KeyPair("U")
+    roles = tuple(Grant.model_validate({"role": role, "namespace": ADVISOR}) for role in ("auditor", "revoker"))
+    await fabric.facts(Person(nkey=clerk.public, name="clerk", roles=roles))
+    now = int(time.time())
+    mine, (theirs, child) = await refund(fabric, now), await chain(fabric, now)
+    claims, settings = mine.claims, fabric.server.settings
+    held = (claims.jti, claims.txn, mine.explanation, claims.act.instance, target_digest("token", claims.jti))
+    async with audit(settings), running(build_revocation(settings)), running(build_signals(settings)), fabric.asking(clerk) as client:
+        for name in held:
+            _, tokens = await client.tokens(what="find", value=name)
+            assert [(token["jti"], token["agent"], token["seq"]) for token in tokens] == [(claims.jti, ADVISOR, fabric.sequence(mine))]
+        for name in ("nobody", theirs.claims.jti, "%", " "):
+            assert (await client.tokens(what="find", value=name))[1] == []
+        what = Namespace(kind="transaction", value=mine.explanation, agent=None)
+        value, agent, record_seq = await _what(client, what)
+        assert (value, agent) == (claims.txn, ADVISOR)
+        order = Revoke(id="r1", kind="transaction", value=value, agent=agent, record=record_seq, reason="seen elsewhere")
+        answer = await client.revoke(order)
+        await client.applied(answer.rows[0]["n"])
+        assert (await client.tokens(what="find", value=claims.jti))[1][0]["live"] is False
+    async with audit(settings), fabric.asking() as client:
+        with pytest.raises(Stop, match="2 tokens"):
+            await _what(client, Namespace(kind="token", value=theirs.claims.txn, agent=None))
+        with pytest.raises(Stop, match="no token nobody"):
+            await _what(client, Namespace(kind="token", value="nobody", agent=None))
+        assert (await _what(client, Namespace(kind="token", value=child.claims.jti, agent=None)))[:2] == (child.claims.jti, SEARCH)

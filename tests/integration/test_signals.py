@@ -463,6 +463,8 @@ async def test_a_revoker_of_a_namespace_reaches_it_and_nothing_else(fabric: Fabr
         {"kind": "key", "value": "kid-1"},
         {"kind": "token", "value": "jti-1", "agent": OTHER_AGENT},
         {"kind": "token", "value": "jti-1"},
+        {"kind": "token", "value": "jti-1", "agent": AGENT},  # whose it is, RECORD tells
+        {"kind": "transaction", "value": "txn-1", "agent": AGENT, "record": 1},
         {"kind": "instance", "value": SIBLING, "agent": AGENT},  # it is another agent's
         {"kind": "instance", "value": "*", "agent": AGENT},
         {"kind": "agent", "value": "nobody"},

@@ -81,6 +81,7 @@ class Answers:
             "points": self._points,
             "status": self._status,
             "reach": self._reached,
+            "find": self._found,
             "tainted": self._tainted,
         }
 
@@ -201,6 +202,11 @@ class Answers:
         if asked.after == 0:
             rows[0]["connected"] = await self._connected(asked, self._sees(person))
         return _tokens(asked, rows)
+
+    async def _found(self, asked: Query, person: Person) -> Answer:
+        """Tokens by whatever name of theirs somebody has."""
+        await self._current()
+        return _tokens(asked, await self._reach.named(asked, self._sees(person), self._clock.now()))
 
     async def _tainted(self, asked: Query, person: Person) -> Answer:
         """What rests on something that turned out to be bad."""

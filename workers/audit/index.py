@@ -172,6 +172,10 @@ class Index:
         where = "exp > ? AND iat >= ? AND instr(marks, ?) > 0"
         return await self._minted(where, (exp_after, iat_from, mark), limit)
 
+    async def minted_at(self, seqs: Sequence[int]) -> list[Minted]:
+        """The tokens of these events."""
+        return await self._minted(f"seq IN ({','.join('?' * len(seqs))})", seqs, len(seqs)) if seqs else []
+
     async def decided_within(self, agent: str, revisions: tuple[int, int], *, iat_from: int, limit: int) -> list[Minted]:
         """Tokens that this agent was given by facts from one revision up to, but not including, another."""
         where = "agent = ? AND facts >= ? AND facts < ? AND iat >= ?"

@@ -6,6 +6,7 @@ mark itself, and what descends from it in chain; what came later in the same tra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +22,16 @@ from streams.subjects import FACT
 from workers.audit.index import Index
 from workers.audit.minted import ARROW, Minted, mark
 from workers.audit.redaction import Visible
+from workers.audit.references import TOKENS
 from workers.common.directget import Stored, Unavailable, many
 from workers.common.rpc import Refused
 
 MAX_TOKENS = 100_000  # of one answer; beyond, it says so
+MAX_FOUND = 500  # by each kind of name that a token goes by
 FEW = 500  # transactions in one question of SQLite
 NAMED = 50  # agents and tools named in a summary
 FOR_EVER = 2**62
+_DIGEST = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)  # weft.digest.target_digest
 How = Literal["direct", "descendant", "later"]
 Revoked = Callable[[Iterable[str], int], int | None]
 Row = dict[str, Any]
@@ -50,7 +54,7 @@ class Span(NamedTuple):
 
 
 class Reach:
-    """Both questions."""
+    """The three questions."""
 
     def __init__(self, nc: Client, index: Index, revoked: Revoked) -> None:
         self._nc = nc
@@ -64,6 +68,20 @@ class Reach:
         tokens = await self._index.marked(mark(asked.target, asked.value), exp_after=int(now) - SKEW_S - 1, limit=MAX_TOKENS)
         found = [Found(token, "direct", live=True) for token in tokens if visible(token.agent) and self._live(token, now)]
         return [summary(found) | {"truncated": len(tokens) == MAX_TOKENS}, *(row(one) for one in found)]
+
+    async def named(self, asked: Query, visible: Visible, now: float) -> list[Row]:
+        """A summary, then each token whose jti, txn, instance or explanation id this is, or which bears it as a digest.  Raises Refused."""
+        if not asked.value:
+            raise Refused(DenyReason.MALFORMED, "find needs a value")
+        value, tokens = asked.value, list[Minted]()
+        for kind in ("jti", "txn", "explanation"):
+            named = await self._index.about(kind, [value], limit=MAX_FOUND)
+            tokens += await self._index.minted_at([event.seq for event in named if event.type in TOKENS])
+        for bears in (mark("instance", value), *([value] if _DIGEST.fullmatch(value) else [])):
+            tokens += await self._index.marked(bears, limit=MAX_FOUND)
+        shown = [token for token in sorted(set(tokens)) if visible(token.agent)]
+        found = [Found(token, "direct", self._live(token, now)) for token in shown]
+        return [summary(found) | {"truncated": len(found) >= MAX_FOUND}, *(row(one) for one in found)]
 
     async def tainted(self, asked: Query, visible: Visible, now: float) -> list[Row]:
         """A summary, then each token that is tainted, live ones alone if asked.  Raises Refused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 REVOCABLE = ("token", "transaction", "instance", "agent", "namespace", "user", "key")
 UNKNOWN = ", and no provider calls anybody so: of a provider with a namespace the name is NAMESPACE::SUB"
+NAMES = {"token": "jti", "transaction": "txn", "instance": "instance"}  # kinds that the record tells of, by their ids
+MAX_NAMED = 5
 LIFTABLE = ("instance", "agent", "namespace", "user", "transaction")
 
 
@@ -35,8 +38,14 @@ def add(commands: Commands) -> None:
     lift.add_argument("kind", choices=LIFTABLE)
     lift.add_argument("--reason", required=True, help="goes on record")
     for parser in (revoke, lift):
-        parser.add_argument("value", help="its id; of a user the name that relations have, or ISSUER#SUB")
-        parser.add_argument("--agent", default=None, metavar="SPIFFE-ID", help="whose instance, token or transaction it is")
+        parser.add_argument(
+            "value",
+            help="its id; of a user the name that relations have, or ISSUER#SUB; of a token or transaction what you have: its jti, txn or "
+            "explanation id, or the digest that a record names it by",
+        )
+        parser.add_argument(
+            "--agent", default=None, metavar="SPIFFE-ID", help="whose instance it is, or token or transaction; else found in the record"
+        )
     inner = group(commands, "signal", "Security Event Tokens.")
     send = operators(command(inner, "send", "Sign a CAEP event with a transmitter's key and deliver it on the bus.", run_send))
     send.add_argument("--key", type=Path, required=True, help="the transmitter's private key: a PEM file, P-256")
@@ -54,31 +63,52 @@ async def run_revoke(args: argparse.Namespace, out: Output) -> int:
     if args.reason is None:
         raise Stop(Exit.USAGE, "no_reason", "--reason is required")
     async with operator(args) as client:
-        value = await _whom(client, args)
-        order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=value, agent=args.agent, reason=args.reason)
+        value, agent, record = await _what(client, args)
+        order = Revoke(id=f"cli:{uuid.uuid4().hex}", kind=args.kind, value=value, agent=agent, record=record, reason=args.reason)
         answer = await client.revoke(order)
     nobody = args.kind == "user" and answer.rows[0].get("provider") is None
-    out.value(answer.plain(), f"revoked {args.kind} {value}" + (UNKNOWN if nobody else ""))
+    whose = f" of {agent}" if agent is not None else ""
+    out.value(answer.plain(), f"revoked {args.kind} {value}{whose}" + (UNKNOWN if nobody else ""))
     return Exit.DONE
 
 
-async def _whom(client: OperatorClient, args: argparse.Namespace) -> str:
+async def _what(client: OperatorClient, args: argparse.Namespace) -> tuple[str, str | None, int | None]:
+    """The id of what is meant, whose it is, and where RECORD tells so, as far as anybody has to know."""
     said: str = args.value
-    return await person_named(client, said) if args.kind == "user" else said
+    if args.kind == "user":
+        return await person_named(client, said), args.agent, None
+    if args.kind not in NAMES or args.agent is not None:
+        return said, args.agent, None
+    _, tokens = await client.tokens(what="find", value=said)
+    named = found(args.kind, tokens)
+    if named is None:
+        raise Stop(Exit.REFUSED, "not_found", f"RECORD tells you of no {args.kind} {said}; if you are sure, say whose with --agent")
+    return named[NAMES[args.kind]], named["agent"], None if args.kind == "instance" else named["seq"]
+
+
+def found(kind: str, tokens: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The token that tells which one is meant.  Raises Stop where it could be several; what is over does not count beside what lives."""
+    meant = [token for token in tokens if token["live"]] or list(tokens)
+    ids = list(dict.fromkeys(token[NAMES[kind]] for token in meant if token[NAMES[kind]]))
+    if len(ids) > 1:
+        named = ", ".join(ids[:MAX_NAMED]) + (", ..." if len(ids) > MAX_NAMED else "")
+        raise Stop(Exit.USAGE, "ambiguous", f"that is {len(ids)} {kind}s: {named}; name one of them, or revoke the transaction")
+    return next((token for token in meant if ids and token[NAMES[kind]] == ids[0]), None)
 
 
 async def run_preview(args: argparse.Namespace, out: Output) -> int:
     """What audit knows of live tokens; the revoker's own view of agents below a prefix stands in the answer to the command."""
     async with operator(args) as client:
-        found, tokens = await client.tokens(what="reach", target=args.kind, value=await _whom(client, args))
+        value, _, _ = await _what(client, args)
+        found, tokens = await client.tokens(what="reach", target=args.kind, value=value)
     out.value({"summary": found, "tokens": tokens}, previewed(found, tokens))
     return Exit.DONE
 
 
 async def run_lift(args: argparse.Namespace, out: Output) -> int:
     async with operator(args) as client:
-        value = await _whom(client, args)
-        order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=value, agent=args.agent, reason=args.reason)
+        value, agent, record = await _what(client, args)
+        order = Lift(id=f"cli:{uuid.uuid4().hex}", scope=args.kind, value=value, agent=agent, record=record, reason=args.reason)
         answer = await client.lift(order)
     out.value(answer.plain(), f"lifted {args.kind} {value}")
     return Exit.DONE

@@ -81,7 +81,7 @@ async def sweep(
         if not wanted:
             break
         for some in _few(wanted):
-            targets = tuple(Swept(kind="token", value=token["jti"], agent=token["agent"]) for token in some)
+            targets = tuple(Swept(kind="token", value=token["jti"], record=token["seq"]) for token in some)
             answer = await client.sweep(Sweep(id=f"cli:{uuid.uuid4().hex}", targets=targets, reason=reason))
             entries.append(int(answer.rows[0]["n"]))
         await client.applied(entries[-1])

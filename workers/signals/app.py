@@ -24,6 +24,7 @@ from workers.common.fetching import Fetcher
 from workers.common.pulling import follow
 from workers.common.recorder import Recorder
 from workers.common.runtime import Runtime
+from workers.signals.belonging import Belonging
 from workers.signals.changes import Postures
 from workers.signals.commands import Commands
 from workers.signals.completions import Completions
@@ -114,6 +115,7 @@ class Signals:
             postures,
             orders=orders,
             instances=instances,
+            belonging=Belonging(nc, settings.trust_domain),
             recording=recording,
             signer=signer,
             clock=clock,

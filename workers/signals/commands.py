@@ -3,7 +3,7 @@
 Instances, agents, namespaces and people get a cause in their posture, which quarantines them until someone lifts it; tokens,
 transactions and keys get an entry alone, by way of `revocation`.  A person holds a role over namespaces: what has no place in one
 (people, keys) takes the role over the trust domain, and so does an instance that admission never saw under the name it is given.
-Of a token or a transaction only its bearer and the record know the id; whose it is, the command says and the record keeps.
+Whose a token or a transaction is, RECORD tells (`belonging`); where the command does not say where, it takes the trust domain too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from weft.digest import target_digest
 from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
-from schemas.commands import ANSWER, Answer, Lift, Revoke, Sweep
+from schemas.commands import ANSWER, Answer, Lift, Revoke, Sweep, Swept
 from schemas.facts import Cause, Level, Person
 from schemas.reasons import DenyReason
 from schemas.record import Responded
@@ -27,6 +27,7 @@ from workers.common.people import provider_of
 from workers.common.recorder import RecordUnavailable
 from workers.common.roles import holds
 from workers.common.rpc import Refused
+from workers.signals.belonging import Belonging
 from workers.signals.changes import Changed, Postures, Unchanged
 from workers.signals.instances import InstanceRecord, Unanswered
 from workers.signals.orders import Orders
@@ -50,6 +51,7 @@ class Commands:
         *,
         orders: Orders,
         instances: InstanceRecord,
+        belonging: Belonging,
         recording: Recording,
         signer: Signer,
         clock: Clock,
@@ -59,6 +61,7 @@ class Commands:
         self._postures = postures
         self._orders = orders
         self._instances = instances
+        self._belonging = belonging
         self._recording = recording
         self._signer = signer
         self._clock = clock
@@ -66,8 +69,7 @@ class Commands:
 
     async def revoke(self, who: Caller, order: Revoke) -> bytes:
         """`ANSWER`, or raises Refused."""
-        place = _place(order.kind, order.value, order.agent, self._root)
-        await self._check_role(who, place, order.kind, order.value)
+        await self._check_role(who, order.kind, order)
         if order.preview:
             return _answer(self._preview(order))
         if order.kind not in POSTURED:
@@ -79,34 +81,47 @@ class Commands:
     async def sweep(self, who: Caller, order: Sweep) -> bytes:
         """`ANSWER`, or raises Refused: one role missing, and nothing is revoked."""
         for target in order.targets:
-            place = _place(target.kind, target.value, target.agent, self._root)
-            await self._check_role(who, place, target.kind, target.value)
+            await self._check_role(who, target.kind, target)
         named = tuple((target.kind, target.value) for target in order.targets)
         ordered = await self._orders.revoke(Order(id=order.id, targets=named, cause=order.reason, by=who.name))
         return _answer([_row(kind, value) | {"n": ordered.n, "at": ordered.at} for kind, value in named])
 
     async def lift(self, who: Caller, order: Lift) -> bytes:
         """`ANSWER`, or raises Refused.  An operator lifts whatever anyone caused."""
-        place = _place(order.scope, order.value, order.agent, self._root)
-        await self._check_role(who, place, order.scope, order.value)
+        await self._check_role(who, order.scope, order)
         target = Target(order.scope, order.value)
         if self._facts.posture(order.scope, target.digest) is None:
             raise Refused(DenyReason.NOT_FOUND, "it has no posture")
         changed = await self._rewrite(target, who, order.id, "normal", order.reason)
         return await self._told(who, order, target, changed)
 
-    async def _check_role(self, who: Caller, place: str, kind: str, value: str) -> None:
+    async def _check_role(self, who: Caller, kind: str, named: Revoke | Swept | Lift) -> None:
+        """The role over what is named, by what RECORD tells of it.  Raises Refused."""
         person: Person | None = self._facts.person(who.name)
-        if not holds(person, "revoker", place):
-            raise Refused(DenyReason.NOT_AUTHORIZED, "takes the role of a revoker over it")
-        if kind != "instance" or holds(person, "revoker", self._root):
-            return
         try:
-            known = await self._instances.belongs(value, place)
+            place = await self._place(kind, named)
+            if not holds(person, "revoker", place):
+                raise Refused(DenyReason.NOT_AUTHORIZED, f"takes the role of a revoker over {_over(kind, named)}")
+            if kind != "instance" or holds(person, "revoker", self._root):
+                return
+            known = await self._instances.belongs(named.value, place)
         except Unanswered:
             raise Refused(DenyReason.RECORD_UNAVAILABLE, "RECORD did not answer") from None
         if not known:
             raise Refused(DenyReason.NOT_FOUND, "no such instance of that agent is known")
+
+    async def _place(self, kind: str, named: Revoke | Swept | Lift) -> str:
+        """The SPIFFE ID that the role must lie above.  Raises Refused, Unanswered."""
+        if kind in ("agent", "namespace"):
+            return _spiffe_id(named.value)
+        if kind == "instance":
+            return _instance_of(named.value, named.agent)
+        if kind not in ("token", "transaction") or named.record is None:
+            return self._root
+        whose = await self._belonging.whose(kind, named.value, named.record)  # type: ignore[arg-type]  # one of both
+        if whose is None or named.agent not in (None, whose):
+            raise Refused(DenyReason.NOT_FOUND, f"record {named.record} tells of no such {kind}{' of that agent' if named.agent else ''}")
+        return whose
 
     async def _rewrite(self, target: Target, who: Caller, order_id: str, level: Level, reason: str) -> Changed:
         """Commands are ordered by their commits, not by seconds: each comes after everything it means to follow."""
@@ -172,17 +187,18 @@ class Commands:
         return rows
 
 
-def _place(kind: str, value: str, agent: str | None, root: str) -> str:
-    """The SPIFFE ID that the role must lie above.  Raises Refused."""
-    if kind in ("agent", "namespace"):
-        return _spiffe_id(value)
-    if kind in ("user", "key"):
-        return root
+def _instance_of(value: str, agent: str | None) -> str:
     if agent is None:
-        raise Refused(DenyReason.INVALID_CHANGE, f"whose {kind} it is has to be said: agent")
-    if kind == "instance" and not _INSTANCE.fullmatch(value):
+        raise Refused(DenyReason.INVALID_CHANGE, "whose instance it is has to be said: agent")
+    if not _INSTANCE.fullmatch(value):
         raise Refused(DenyReason.INVALID_CHANGE, "not the id of an instance")
     return agent
+
+
+def _over(kind: str, named: Revoke | Swept | Lift) -> str:
+    if kind in ("token", "transaction") and named.record is None:
+        return f"the trust domain, where no record is named that tells whose {kind} it is"
+    return "it"
 
 
 def _spiffe_id(value: str) -> str:

@@ -39,7 +39,7 @@ class Client:
         self.sizes: list[int] = []
 
     async def tokens(self, **_: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        return {}, [{"jti": jti, "agent": "spiffe://d/a", "how": "direct", "live": True} for jti in sorted(self.alive)]
+        return {}, [{"jti": jti, "seq": 7, "agent": "spiffe://d/a", "how": "direct", "live": True} for jti in sorted(self.alive)]
 
     async def sweep(self, order: Any) -> Any:
         self.sizes.append(len(order.targets))
