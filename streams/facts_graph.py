@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from streams.facts_relations import Edge, tokens
 from streams.facts_store import FactsStore
 from streams.subjects import relation_key
 
+_PERSON = "user:"
 _RELATIONS = ("member_of", "operates", "contains", "delegates_to", "may_delegate_to", "may_approve")
 
 
@@ -36,6 +39,12 @@ class GraphFacts(FactsStore):
         """The key of one relation, and the relation if it is there, expired or not."""
         key = relation_key(subject, relation, obj)
         return key, self._relations.get(key)
+
+    def people_related(self) -> Iterator[tuple[str, str]]:
+        """Every relation that starts at a person: its key, and the person's name."""
+        for key, subject in self._relations.subjects():
+            if subject.startswith(_PERSON):
+                yield key, subject[len(_PERSON) :]
 
     def relation_count(self) -> int:
         """How many relations there are."""

@@ -6,7 +6,7 @@ strings and numbers, which the garbage collector stops to look at.  The reason o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from sys import intern
 from typing import NamedTuple, TypeAlias
 
@@ -87,6 +87,11 @@ class Relations:
     def keys(self) -> Iterable[str]:
         """All keys, in no order."""
         return self._rows.keys()
+
+    def subjects(self) -> Iterator[tuple[str, str]]:
+        """Of each its key and where it starts, without a model made of it."""
+        for row in self._rows.values():
+            yield row[1], row[2]
 
     def at(self, end: str) -> tuple[Edge, ...]:
         """What starts or ends at an end (`tokens`), oldest first."""

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 
 from schemas.commands import Change
 from schemas.facts import UserIssuer
+from schemas.subject_ids import AnySubject, parse_subject
 from streams.facts_keys import key_of
 from tests.support.facts import table_of
-from tests.support.people import provider
+from tests.support.people import provider, speaker
 from workers.common.people import NoPerson, parts_of, person_of, population, provider_of
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric
 from workers.registry.validate import validate
+from workers.signals.policy.persons import Speaker
 
 FABRIC = Fabric("88mph.com", frozenset(), "development")
 ISSUERS = [f"https://{name}.example" for name in "abcd"]
@@ -79,3 +81,36 @@ def test_whatever_stands_among_the_facts(asked: list[UserIssuer], subs: list[str
             found = provider_of(name, asked)
             assert found is not None
             assert (population(found[0]), found[1]) == (population(issuer), sub)
+
+
+@st.composite
+def subjects(draw: st.DrawFn) -> AnySubject:
+    simple = st.one_of(
+        st.builds(lambda iss, sub: {"format": "iss_sub", "iss": iss, "sub": sub}, st.sampled_from(ISSUERS), SUBS),
+        st.builds(lambda sub: {"format": "email", "email": f"{sub.replace('@', '')}@x"}, SUBS),
+        st.builds(lambda sub: {"format": "opaque", "id": sub}, SUBS),
+    )
+    several = st.lists(simple, min_size=1, max_size=3).map(lambda said: {"format": "aliases", "identifiers": said})
+    return parse_subject(draw(st.one_of(simple, several)))
+
+
+@given(
+    asked=issuers(),
+    sender=st.sampled_from([*ISSUERS, "https://edr.example"]),
+    listed=st.none() | st.lists(st.sampled_from(ISSUERS)),
+    said=subjects(),
+)
+def test_a_transmitter_names_nobody_beyond_its_reach(
+    asked: list[UserIssuer], sender: str, listed: list[str] | None, said: AnySubject
+) -> None:
+    """INVARIANT: whatever a transmitter says, whom it means is a person of a provider that its fact lists, or of its own.
+
+    Broken by any format that is a person whatever the transmitter may speak of.
+    """
+    person = Speaker(speaker(sender, None if listed is None else tuple(listed)), asked).person(said)
+    if person is None:
+        return
+    namespaces = {one.namespace for one in asked}
+    reach = listed if listed is not None else [sender] if any(one.iss == sender for one in asked) else [one.iss for one in asked]
+    assert parts_of(person).namespace in {one.namespace for one in asked if one.iss in reach}
+    assert listed is not None or len(namespaces) == 1 or sender in ISSUERS

@@ -47,12 +47,14 @@ def _inherited(change: Change, body: UserIssuer, prospect: Prospect) -> Problems
 
 
 def _people_of(namespace: str, prospect: Prospect) -> Iterator[str]:
-    """What stays and names somebody of this namespace: relations and operators' records."""
-    for kind in (Kind.RELATION, Kind.PERSON):
-        for entry in prospect.table.list(kind):
-            after = prospect.after(kind, entry.key) if entry.fact.body is not None else None
-            if any(parts_of(name).namespace == namespace for name in _named_in(after)):
-                yield f"{kind.value}/{entry.key}"
+    """What stays and names somebody of this namespace: relations (there may be a million) and operators' records."""
+    for key, name in prospect.table.people_related():
+        if parts_of(name).namespace == namespace and prospect.after(Kind.RELATION, key) is not None:
+            yield f"{Kind.RELATION.value}/{key}"
+    for entry in prospect.table.list(Kind.PERSON):
+        after = prospect.after(Kind.PERSON, entry.key) if entry.fact.body is not None else None
+        if any(parts_of(name).namespace == namespace for name in _named_in(after)):
+            yield f"{Kind.PERSON.value}/{entry.key}"
 
 
 def _named_in(body: FactBody | None) -> Iterator[str]:

@@ -98,3 +98,9 @@ def test_who_calls_somebody_so(name: str, found: tuple[UserIssuer, str] | None) 
 def test_without_a_provider_nobody_calls_anybody() -> None:
     assert provider_of("marty", ()) is None
     assert provider_of("marty", (B,)) is None
+
+
+def test_facts_of_before_keep_their_meaning() -> None:
+    """Verifies that what was written before providers had namespaces is read as it was, and means whom it meant."""
+    issuer = UserIssuer.model_validate_json('{"kind": "issuer", "iss": "https://login.88mph.com", "jwks": {"keys": []}, "aud": "a"}')
+    assert person_of(issuer, "marty@88mph.com", (issuer,)) == "marty@88mph.com"

@@ -239,6 +239,18 @@ def test_relations_are_indexed_at_both_ends() -> None:
     assert len(list(table.list(Kind.RELATION))) == 6
 
 
+def test_people_are_named_by_what_starts_at_them() -> None:
+    made = [
+        {"kind": "relation", "subject": subject, "relation": "member_of", "object": "team:a"}
+        for subject in ("user:marty", "user:partner::carl", "team:user:x")
+    ]
+    table = table_of(made)
+    assert sorted(name for _, name in table.people_related()) == ["marty", "partner::carl"]
+    assert all(table.get(Kind.RELATION, key) is not None for key, _ in table.people_related())
+    put(table, made[0], deleted=True)
+    assert [name for _, name in table.people_related()] == ["partner::carl"]
+
+
 def test_a_relation_is_replaced_not_added() -> None:
     table = table_of([relation("user:u", "operates", "tool:t"), relation("user:u", "operates", "tool:t", actions=["read"], expires_at=9)])
     (edge,) = table.relations_from("user:u")

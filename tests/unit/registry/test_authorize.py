@@ -108,3 +108,12 @@ def test_a_fact_that_moves_touches_both_places() -> None:
 def test_what_nobody_knows_belongs_to_the_trust_domain() -> None:
     assert not may(person(AGENTS), AGENT, delete=True)
     assert may(person(ROOT), AGENT, delete=True)
+
+
+def test_whose_people_are_whose_takes_the_whole_trust_domain() -> None:
+    provider = {"kind": "issuer", "iss": "https://i", "aud": "a", "jwks": {"keys": []}, "same_people_as": "https://j"}
+    made = body(provider)
+    for place, missing in ((AGENTS, True), (ROOT, False)):
+        person = Person.model_validate({"nkey": NKEY, "name": "n", "roles": [{"role": "registrar", "namespace": place}]}, strict=False)
+        change = Change(kind=made.kind, key=key_of(made), body=made)
+        assert (missing_role(person, [change], Prospect(table_of([]), [change]), "88mph.com") is not None) is missing

@@ -40,6 +40,22 @@ def test_the_example_of_the_documentation_holds(capsys: pytest.CaptureFixture[st
     assert all(row["differs"] == [] for row in json.loads(capsys.readouterr().out))
 
 
+def test_people_of_several_providers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verifies that a case knows the providers among its facts, and names their people as signals do."""
+    providers = [
+        {"kind": "issuer", "iss": f"https://{name}.example", "aud": "a", "jwks": {"keys": []}, "namespace": namespace}
+        for name, namespace in (("login", ""), ("partner", "partner"))
+    ]
+    sender = {**SENDER, "people": ["https://partner.example"]}
+    policy = {**POLICY, "rules": [{**POLICY["rules"][0], "scope": "user"}]}
+    said = [
+        {"at": 0, "from": SENDER["iss"], "level": "high", "user": user} for user in ("https://login.example#m", "https://partner.example#m")
+    ]
+    standing = {"scope": "user", "value": "partner::m", "level": "quarantined"}
+    case = {"case": "both", "signals": said, "expect": {"answers": ["waits:quarantine", "quarantine"], "postures": [standing]}}
+    assert tried(tmp_path, capsys, *providers, sender, policy, case)[0] == 0
+
+
 def test_cases_are_no_facts(tmp_path: Path) -> None:
     for file in EXAMPLES.iterdir():
         shutil.copy(file, tmp_path)

@@ -20,7 +20,6 @@ from weft.digest import sha256, target_digest
 
 from schemas.base import Wire
 from schemas.envelope import CloudEvent
-from schemas.facts import Kind
 from schemas.points import SetDelivery
 from schemas.record import RESPONDED, REVOKED, Responded, Revoked
 from schemas.subject_ids import Simple
@@ -132,13 +131,8 @@ def _read(model: type[DataT], type_: str, body: bytes) -> CloudEvent[DataT] | No
 
 def _person_of(facts: FactsView, digest: str) -> str | None:
     """Who of the people in the relation facts has that digest.  Looks at each: only commands about people come here."""
-    for entry in facts.table.list(Kind.RELATION):
-        body = entry.fact.body
-        for end in (getattr(body, "subject", ""), getattr(body, "object", "")):
-            kind, _, name = end.partition(":")
-            if kind == "user" and target_digest("user", name) == digest:
-                return name
-    return None
+    names = {name for _, name in facts.table.people_related()}
+    return next((name for name in names if target_digest("user", name) == digest), None)
 
 
 def _seconds(time: str) -> int:
