@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from streams.bus import parse
 from tests.compliance.test_rfc9068_access_tokens import at_the_guard, granted, read_by_another, record
 from tests.support.hotpath import HotPath
 from tests.support.invocations import RESEARCHER, SEARCH
+from tests.support.oauth import OAuthWorld
 
 RESOURCE = "https://web-search.88mph.com"
 TYPE = "urn:88mph:search"
@@ -88,3 +90,10 @@ async def test_a_child_has_no_type_that_its_transaction_did_not_begin_with(hot: 
     await hot.gateway.invoke(search.name, search.body(hot.clock.at, parent=parent.token, authorization_details=[DETAIL]), hot.clock.at)
     assert hot.broker.asked == []
     assert parse(Denied, hot.stream.messages[-1][1]).data.reason is DenyReason.DETAILS_NOT_ALLOWED
+
+
+async def test_5_a_client_for_itself_has_none(world: OAuthWorld) -> None:
+    """Left out, the client would believe its token narrowed."""
+    form = {"grant_type": "client_credentials", **world.proven(), "authorization_details": json.dumps([DETAIL])}
+    answer = await world.post("/oauth/token", form)
+    assert (answer.status_code, answer.json().get("error")) == (400, "invalid_authorization_details")

@@ -106,6 +106,8 @@ def read_token_request(form: Form, trust_domain: str) -> TokenRequest:
     """What is asked for.  Raises OAuthRefused."""
     grant = form.need("grant_type")
     if grant == "client_credentials":
+        if form.get("authorization_details") is not None:  # RFC 9396 section 5: what is not understood is refused, not left out
+            raise OAuthRefused("invalid_authorization_details", "only a call of a tool has them", DenyReason.DETAILS_NOT_ALLOWED)
         return ClientCredentials(read_scope(form.get("scope")), _resources(form) + _audiences(form))
     if grant == TOKEN_EXCHANGE:
         return _exchange(form, trust_domain)
