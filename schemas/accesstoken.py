@@ -59,4 +59,5 @@ class AccessTokenClaims(Wire):
     call: Call | None = None
     evidence: tuple[Evidence, ...] = ()
     req_chain: RequestChain = ()
+    tctx: dict[str, Any] | None = None  # of an exchange without a tool: the details of its transaction, fixed when that began
     status: Status | None = None  # where the tool's record asks for it

@@ -162,6 +162,21 @@ async def wider_through_a_transaction_token(world: OAuthWorld) -> httpx.Response
     return await exchange(world, None, None, subject_token=txn, subject_token_type=TXN, scope="web.search.read", **WANTED)
 
 
+async def other_details_by_changing_the_kind(world: OAuthWorld) -> httpx.Response:
+    """What the transaction is about was fixed when it began."""
+    world.put(front(world, protects=[API, BACKEND]))
+    first = await granted(world, None, None, request_details='{"limit":1}')
+    access = await granted(world, None, None, subject_token=first, subject_token_type=TXN, **WANTED)
+    assert payload(await granted(world, None, None, subject_token=access))["tctx"] == {"limit": 1}
+    return await exchange(world, None, None, subject_token=access, request_details='{"limit":9}')
+
+
+async def details_added_later_by_changing_the_kind(world: OAuthWorld) -> httpx.Response:
+    world.put(front(world, protects=[API, BACKEND]))
+    access = await granted(world, None, None, **WANTED)
+    return await exchange(world, None, None, subject_token=access, request_details='{"limit":9}')
+
+
 async def more_tokens_than_its_record_allows_by_changing_the_kind(world: OAuthWorld) -> httpx.Response:
     """A replacement is one, whichever kind it is of."""
     world.put(front(world, protects=[API, BACKEND], replacements=1))
@@ -226,6 +241,8 @@ SCENARIOS: dict[Scenario, str] = {
     a_subject_of_another_app_with_any_actor: "subject_token_invalid",
     a_subject_in_which_somebody_else_acts: "subject_token_invalid",
     wider_through_a_transaction_token: "out_of_subject_scope",
+    other_details_by_changing_the_kind: "malformed",
+    details_added_later_by_changing_the_kind: "malformed",
     more_tokens_than_its_record_allows_by_changing_the_kind: "chain_too_deep",
     longer_by_changing_the_kind: "subject_token_invalid",
     a_quarantined_actor_that_is_two_exchanges_back: "quarantined",

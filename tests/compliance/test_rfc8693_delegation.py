@@ -10,9 +10,11 @@ import json
 from typing import Any
 
 import pytest
-from weft.digest import unb64u
+from weft.accesstoken import parse_access_claims
+from weft.claims import parse_claims
+from weft.digest import target_digest, unb64u
 
-from schemas.facts import Relation, UserIssuer
+from schemas.facts import Posture, Relation, UserIssuer
 from schemas.invocation import Granted
 from schemas.reasons import DenyReason
 from schemas.record import Denied, Issued
@@ -92,9 +94,50 @@ async def test_4_1_the_outermost_actor_acts_and_those_before_are_kept_in_order(h
     assert not {"exp", "nbf", "aud"} & (second["act"].keys() | second["act"]["act"].keys()), "claims without a meaning in act"
 
 
+BEFORE = {"sub": "spiffe://88mph.com/services/before", "iss": LOGIN, "act": {"sub": "app"}}
+
+
 async def test_4_1_a_subject_token_in_which_the_agent_acts_already(hot: HotPath) -> None:
-    token = subject_token(hot, act={"sub": ADVISOR, "act": {"sub": "spiffe://88mph.com/agents/before"}})
-    assert claims_of(await granted(hot, hot.agent(id=ADVISOR), user=token, **CHECK))["act"]["sub"] == ADVISOR
+    """INVARIANT: whoever acted before the first call stands in every token of the transaction, as the person's token said, and ends it.
+
+    Broken by a token that begins its actors anew, or by a step that forgets whom the one before it knew.
+    """
+    hot.put(Relation(subject="user:marty", relation="operates", object="toolgroup:search"))
+    hot.put(Relation(subject="user:marty", relation="delegates_to", object=f"agent:{RESEARCHER}"))
+    user = subject_token(hot, client_id=RESEARCHER, scope="web.search.execute", act={"sub": RESEARCHER, "act": BEFORE})
+    first = await granted(hot, hot.agent(), user=user, **DELEGATE)
+    assert claims_of(first)["act"].get("act") == BEFORE
+    callee = hot.agent(id=SEARCH, instance="i" + "c3" * 13)
+    plain = claims_of(await granted(hot, callee, parent=first.token, **SEARCHING))
+    assert plain["act"].get("act") == BEFORE
+    verified = parse_claims(plain, raw="", digest="", kid="tokens-1")
+    assert {target_digest("agent", BEFORE["sub"]), target_digest("namespace", "spiffe://88mph.com/services")} <= set(verified.targets)
+    hot.put(hot.table.tool("web-search").model_copy(update={"token_form": "access_token"}))
+    form = claims_of(await granted(hot, callee, parent=first.token, **SEARCHING))
+    assert form["act"]["act"]["sub"] == RESEARCHER
+    assert form["act"]["act"].get("act") == BEFORE
+    read = parse_access_claims(form, raw="", digest="", kid="tokens-1")
+    assert set(verified.targets) - {target_digest("token", verified.jti)} <= set(read.targets)
+    hot.put(Posture(scope="agent", target=target_digest("agent", BEFORE["sub"]), level="quarantined", causes=()))
+    assert await refused(hot, callee, parent=first.token, **SEARCHING) is DenyReason.QUARANTINED
+
+
+async def test_4_1_agents_that_acted_before_need_the_consent_too(hot: HotPath) -> None:
+    token = subject_token(hot, act={"sub": ADVISOR, "act": {"sub": RESEARCHER}})
+    assert await refused(hot, hot.agent(id=ADVISOR), user=token, **CHECK) is DenyReason.POLICY_DENIED, "context.user_delegates"
+    hot.put(Relation(subject="user:marty", relation="delegates_to", object=f"agent:{RESEARCHER}"))
+    assert claims_of(await granted(hot, hot.agent(id=ADVISOR), user=token, **CHECK))["act"]["act"] == {"sub": RESEARCHER}
+
+
+@pytest.mark.parametrize("before", [{"sub": "app", "exp": 1}, "app", {}])
+async def test_4_1_an_act_that_could_not_be_copied_whole_refuses_the_token(hot: HotPath, before: Any) -> None:
+    token = subject_token(hot, act={"sub": ADVISOR, "act": before})
+    assert await refused(hot, hot.agent(id=ADVISOR), user=token, **CHECK) is DenyReason.USER_TOKEN_INVALID
+
+
+async def test_4_4_a_token_of_ones_own_that_lets_another_act(hot: HotPath) -> None:
+    token = subject_token(hot, may_act={"sub": RESEARCHER})
+    assert await refused(hot, hot.agent(id=ADVISOR), user=token, **CHECK) is DenyReason.USER_TOKEN_INVALID
 
 
 async def test_4_2_scope_is_a_list_and_bounds_what_is_granted(hot: HotPath) -> None:

@@ -41,8 +41,8 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
 
     1. Compact JWS, one of nine algorithms, no `crit`, a `kid`.  2. `typ` is at+jwt.  3. `iss` is a provider among the facts, and a key
     of it signed.  4. `aud` holds the name that this provider has for the fabric.  5. Now lies within `exp`, `nbf` and `iat`.
-    6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it.  8. Nobody else acts in it
-    already (`act`).  9. Where it is bound to a key (`cnf`), it is the caller's.
+    6. `iat`, `sub`, `client_id` and `jti` are there.  7. `client_id` is this agent, or `may_act` names it; it names nobody
+    else.  8. Nobody else acts in it already (`act`).  9. Where it is bound to a key (`cnf`), it is the caller's.
     10. `sub` names a person of this provider and of no other (workers.common.people).
     NOT checked: whether the person is known and delegates; those are relation facts, and an unknown person has no rights.
     """
@@ -63,6 +63,8 @@ def verify_user_token(unverified_token: str, issuers: TokenIssuers, *, agent_id:
     client_id, may_act = text_of(claims, "client_id"), party_of(claims, "may_act", issuer)
     if agent_id not in (client_id, may_act):  # 7
         raise _refused("neither client_id nor may_act names this agent")
+    if may_act not in (None, agent_id):
+        raise _refused("may_act names another")
     acting = acting_in(claims)
     if party_of(claims, "act", issuer) not in (None, agent_id):  # 8
         raise _refused("somebody else acts in it")

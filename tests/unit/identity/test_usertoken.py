@@ -93,6 +93,7 @@ def test_a_token_bound_to_the_callers_key() -> None:
     [
         {"client_id": "frontend"},
         {"client_id": "frontend", "may_act": {"sub": "spiffe://88mph.com/agents/other"}},
+        {"may_act": {"sub": "spiffe://88mph.com/agents/other"}},
         {"client_id": "frontend", "may_act": ADVISOR},
         {"client_id": "frontend", "may_act": {}},
         {"client_id": None},

@@ -20,7 +20,14 @@ from workers.common.requests import RequestRefused
 
 
 def access_claims(
-    asked: ExchangeInput, decision: ExchangeDecision, client: Authenticated, *, bound: Bound | None, settings: Settings, fresh_id: FreshID
+    asked: ExchangeInput,
+    decision: ExchangeDecision,
+    client: Authenticated,
+    *,
+    bound: Bound | None,
+    settings: Settings,
+    fresh_id: FreshID,
+    tctx: Mapping[str, Any] | None = None,
 ) -> AccessTokenClaims:
     """Of client_credentials: the client is the subject, and the fabric itself the audience unless a resource was named.  Of an exchange:
     the subject token's subject, for the resources that were named; it goes on in the transaction that it came from.
@@ -46,6 +53,7 @@ def access_claims(
         cnf=bound,
         act=decision.act,
         req_chain=() if subject is None else subject.chain,
+        tctx=dict(tctx) if tctx else None,
     )
 
 

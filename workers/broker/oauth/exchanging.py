@@ -9,6 +9,8 @@ the client's record names.  In both the person is the subject, and who acts is i
 
 from __future__ import annotations
 
+from typing import Any
+
 from schemas.accesstoken import ACCESS_TYP
 from schemas.clients import TOKEN_EXCHANGE
 from schemas.exchange import ExchangeDecision, ExchangeInput
@@ -42,16 +44,18 @@ class Exchanging:
             request.once.append(("subject token", held.once))
         continued = held if isinstance(held, Continued) else None
         named, access = self._tool(wanted, continued), wanted.requested == "access_token"  # 3
-        if named is None and wanted.authorization_details is not None:
-            detail = "only a tool understands authorization_details"
-            raise OAuthRefused("invalid_authorization_details", detail, DenyReason.DETAILS_NOT_ALLOWED)
+        if named is None:
+            _check_details(wanted, held)
         resources = wanted.targets if access and named is None else ()
         decided = await self._steps.decide(  # 4
             request, TOKEN_EXCHANGE, wanted.scope, held.subject, resources=resources, requested=wanted.requested
         )
         if named is not None:
             return await self._calling.call(request, wanted, decided, named, held)
-        return await (self._access(request, *decided) if access else self._transaction(request, wanted, *decided, continued))
+        tctx = wanted.details if held.tctx is None else held.tctx
+        if access:
+            return await self._access(request, *decided, tctx)
+        return await self._transaction(request, wanted, *decided, tctx=tctx, continued=continued)
 
     def _actor(self, request: Request, wanted: Exchange) -> None:
         if wanted.actor is None:
@@ -71,7 +75,7 @@ class Exchanging:
             raise refusal_of(DenyReason.SUBJECT_TYPE_NOT_ALLOWED, tool=False)
         if wanted.subject_type != "txn_token":
             return read_subject(wanted.subject_token, wanted.subject_type, request.client, self._reading(request))
-        continued = read_transaction(
+        return read_transaction(
             wanted.subject_token,
             parts.verifier,
             request.client,
@@ -80,9 +84,6 @@ class Exchanging:
             trust_domain=parts.settings.trust_domain,
             now=parts.clock.now(),
         )
-        if wanted.details and not wanted.targets and continued.tool is None:
-            raise OAuthRefused("invalid_request", "request_details: tctx was fixed when the transaction began")
-        return continued
 
     # --- what it is for -------------------------------------------------------------------------------------------------------------
 
@@ -114,7 +115,14 @@ class Exchanging:
     # --- tokens that open no tool ---------------------------------------------------------------------------------------------------
 
     async def _transaction(
-        self, request: Request, wanted: Exchange, decision: ExchangeDecision, asked: ExchangeInput, continued: Continued | None
+        self,
+        request: Request,
+        wanted: Exchange,
+        decision: ExchangeDecision,
+        asked: ExchangeInput,
+        *,
+        tctx: dict[str, Any],
+        continued: Continued | None,
     ) -> Answered:
         parts, client = self._steps.parts, request.client
         claims = transaction_claims(
@@ -122,7 +130,7 @@ class Exchanging:
             decision,
             client,
             bound=request.bound,
-            tctx=wanted.details if continued is None else continued.tctx,
+            tctx=tctx,
             rctx=tools.context_of(wanted, client, request.asked.address, None if continued is None else continued.rctx),
             settings=parts.settings,
             fresh_id=parts.fresh_id,
@@ -130,8 +138,17 @@ class Exchanging:
         token = await self._steps.issue(request, exchanged(request, decision, claims, parts.signer.kid), TOKEN_TYP)
         return answer(token, "txn_token", "N_A", claims.exp - claims.iat, claims.scope)
 
-    async def _access(self, request: Request, decision: ExchangeDecision, asked: ExchangeInput) -> Answered:
-        parts = self._steps.parts
-        claims = access_claims(asked, decision, request.client, bound=request.bound, settings=parts.settings, fresh_id=parts.fresh_id)
+    async def _access(self, request: Request, decision: ExchangeDecision, asked: ExchangeInput, tctx: dict[str, Any]) -> Answered:
+        parts, bound = self._steps.parts, request.bound
+        claims = access_claims(asked, decision, request.client, bound=bound, settings=parts.settings, fresh_id=parts.fresh_id, tctx=tctx)
         token = await self._steps.issue(request, exchanged(request, decision, claims, parts.signer.kid), ACCESS_TYP)
         return answer(token, "access_token", kind_of(claims.cnf), claims.exp - claims.iat, claims.scope)
+
+
+def _check_details(wanted: Exchange, held: Continued | Vouched) -> None:
+    """What is said of a request that names no tool.  Raises OAuthRefused."""
+    if wanted.authorization_details is not None:
+        detail = "only a tool understands authorization_details"
+        raise OAuthRefused("invalid_authorization_details", detail, DenyReason.DETAILS_NOT_ALLOWED)
+    if wanted.details and held.tctx is not None:
+        raise OAuthRefused("invalid_request", "request_details: tctx was fixed when the transaction began")

@@ -26,11 +26,11 @@ _INVALID = DenyReason.SUBJECT_TOKEN_INVALID
 
 def own_access_token(
     token: str, client: Authenticated, facts: FactsTable, revocations: RevocationsKnown, *, issuer: str, now: float
-) -> tuple[Subject, Parent | None]:
+) -> tuple[Subject, Parent | None, dict[str, Any] | None]:
     """As a subject token: the client's own, or for a resource that it serves.  Its holder is one more link of the call chain.
 
-    One in which somebody acts for a person continues its transaction (Parent), as a replacement of a Transaction Token does: neither
-    `txn` nor any actor is lost on the way.  One for a single call of a tool is a leaf: nothing follows from it.
+    One in which somebody acts for a person continues its transaction (Parent and `tctx`), as a replacement of a Transaction Token does:
+    neither `txn` nor its details nor any actor is lost on the way.  One for a single call of a tool is a leaf: nothing follows from it.
     """
     found = _live(token, client, facts, revocations, issuer=issuer, now=now)
     claims = found.claims
@@ -52,7 +52,9 @@ def own_access_token(
         act=claims.act,
         digest=found.digest,
     )
-    return subject, None if claims.act is None else continued_by(claims, chain, found.digest)
+    if claims.act is None:
+        return subject, None, None
+    return subject, continued_by(claims, chain, found.digest), claims.tctx or {}
 
 
 def _live(

@@ -65,6 +65,7 @@ class Vouched:
     user: UserRights | None = None
     once: Once | None = None  # what has to be claimed before anything is issued for it
     parent: Parent | None = None
+    tctx: dict[str, Any] | None = None  # of the transaction that is continued
 
 
 def read_subject(unverified_token: str, type_: SubjectType, client: Authenticated, reading: Reading) -> Vouched:
@@ -219,8 +220,8 @@ def _person(
 
 
 def _own_access_token(token: str, client: Authenticated, reading: Reading) -> Vouched:
-    subject, parent = own_access_token(token, client, reading.facts, reading.revocations, issuer=reading.issuer, now=reading.now)
-    return Vouched(subject, parent=parent)
+    subject, parent, tctx = own_access_token(token, client, reading.facts, reading.revocations, issuer=reading.issuer, now=reading.now)
+    return Vouched(subject, parent=parent, tctx=tctx)
 
 
 def _self_signed(token: str, client: Authenticated, reading: Reading) -> Vouched:

@@ -129,8 +129,8 @@ def _names(asked: ExchangeInput) -> frozenset[str]:
     return frozenset(name for name in (*shown, *(own if acts_itself(asked) else ())) if name is not None)
 
 
-def earlier_agents(asked: ExchangeInput, facts: FactsTable) -> tuple[Agent, ...]:
-    """The agents of this fabric that acted before, as the subject token says."""
+def earlier_agents(asked: ExchangeInput, facts: FactsTable) -> tuple[str, ...]:
+    """The agents of this fabric that acted before, as the subject token says, even those whose record cannot be read."""
     act = asked.subject.act if asked.subject is not None else None
-    found = (facts.agent(actor.sub) for actor in (act.line() if act is not None else ()) if is_workload(actor.sub))
-    return tuple(agent for agent in found if agent is not None)
+    line = act.line() if act is not None else ()
+    return tuple(actor.sub for actor in line if is_workload(actor.sub) and facts.knows_agent(actor.sub))

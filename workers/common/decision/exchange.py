@@ -168,7 +168,7 @@ def _graph(draft: _Asked) -> _Said:
     live = [edge for edge in draft.facts.relations_from(person) if edge.live(draft.input.now)]
     if not live:
         return Stop(DenyReason.USER_LACKS_RIGHT, "unknown person")
-    agents = {agent.id for agent in (*(party.agent for party in draft.parties), *earlier_agents(draft.input, draft.facts)) if agent}
+    agents = {*(party.workload for party in draft.parties if party.agent is not None), *earlier_agents(draft.input, draft.facts)}
     for agent in sorted(agents):
         refused = _consented(draft, person, agent)
         if refused is not None:
