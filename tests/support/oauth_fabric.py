@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -36,10 +36,13 @@ class Clients(OAuthWorld):
 
 
 @asynccontextmanager
-async def fabric(server: Any, **settings: Any) -> AsyncIterator[tuple[Clients, httpx.AsyncClient, Invoking]]:
+async def fabric(
+    server: Any, also: Callable[[Clients], Iterable[dict[str, Any]]] = lambda _: (), /, **settings: Any
+) -> AsyncIterator[tuple[Clients, httpx.AsyncClient, Invoking]]:
+    """`also`: facts that are there before anything starts."""
     issuer = f"http://127.0.0.1:{free_port()}"
     server.settings = server.settings.model_copy(update={"issuer": issuer, "edge_port": int(issuer.rpartition(":")[2]), **settings})
     made, invoking = Clients(issuer), Invoking(server)
-    await server.put_facts(*made.bodies())
+    await server.put_facts(*made.bodies(), *map(fact_body, also(made)))
     async with invoking.workers(*WORKERS), httpx.AsyncClient(base_url=issuer, timeout=10) as http:
         yield made, http, invoking
