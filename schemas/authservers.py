@@ -22,6 +22,10 @@ ObtainBy = Literal[
     "token_exchange",  # RFC 8693: subject and actor are what we say in a JWT of ours
     "jwt_bearer",  # RFC 7523 section 2.1: that JWT is the grant (identity chaining)
 ]
+Exchanges = Literal[
+    "jwt",  # as subject token of an exchange it takes a JWT of ours
+    "access_token",  # it takes its own access tokens alone: one is obtained by jwt_bearer first, exchanged, and taken back
+]
 ScopeToken = Annotated[str, StringConstraints(pattern=r"^[!#-\[\]-~]{1,128}$")]  # RFC 6749 section 3.3
 
 

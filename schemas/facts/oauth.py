@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
-from schemas.authservers import ObtainBy, ServerAuth, ServerURL
+from schemas.authservers import Exchanges, ObtainBy, ServerAuth, ServerURL
 from schemas.base import Digest, Name, SpiffeIDText, Wire
 from schemas.clients import AuthMethod, Certificate, ClientID, GrantType, Resource, SpiffePattern, SubjectType
 from schemas.facts.kinds import Kind, Patterns, State
@@ -61,6 +61,7 @@ class AuthorizationServer(Wire):
     auth: ServerAuth = "private_key_jwt"
     certificate: Name | None = None  # of tls_client_auth
     grants: tuple[ObtainBy, ...]
+    exchanges: Exchanges = "jwt"
     resources: tuple[Resource, ...]  # RFC 8707: what may be asked for
     also_at: dict[Resource, tuple[ServerURL, ...]] = {}  # origins besides the resource's own where its tokens may be shown
     scopes: Patterns = ()  # the most that may be asked for

@@ -19,6 +19,10 @@ def authorization_server(change: Change, body: AuthorizationServer, prospect: Pr
         yield invalid(change, "issuer holds a query or a fragment (RFC 8414 section 2)")
     if not body.grants or not body.resources:
         yield invalid(change, "grants or resources is empty: it could never be asked")
+    if body.exchanges == "access_token" and not {"token_exchange", "jwt_bearer"} <= set(body.grants):
+        yield invalid(
+            change, "exchanges: access_token is for a server that is asked by token_exchange and, for the token to exchange, by jwt_bearer"
+        )
     if (body.auth == "tls_client_auth") != (body.certificate is not None):
         yield invalid(change, "tls_client_auth and certificate belong together")
     if body.token_endpoint is None and body.revocation_endpoint is not None:

@@ -452,6 +452,42 @@ async def test_what_was_issued_and_cannot_be_used_is_taken_back(name: str) -> No
     assert sorted(town.said()) == ["asked", "refused", "revoked"]
 
 
+BY_ITS_OWN = {"exchanges": "access_token"}
+FIRST = answer({"access_token": "first-1", "token_type": "Bearer", "expires_in": 60})
+
+
+@pytest.mark.parametrize(
+    "second", [answer(), answer({"error": "invalid_scope"}, 400), OutboundFailed("timeout")], ids=["granted", "refused", "away"]
+)
+async def test_rfc_8693_a_server_that_exchanges_its_own_tokens_is_asked_twice(second: Any) -> None:
+    """INVARIANT: what is issued on the way to a token is shown to nobody but its server, and taken back whatever comes of it (issue 4).
+
+    Broken by handing it out, by keeping it, or by taking it back only where the exchange went well.
+    """
+    town = Town(server=BY_ITS_OWN)
+    town.theirs.answers["https://login.example/token"] = [FIRST, second]
+    if second.__class__ is Answer and second.status == 200:
+        assert (await town.elsewhere.for_agent("crm", call())).token == "opaque-1"
+    else:
+        await town.reason()
+    await asyncio.gather(*town.tasks)
+    assert len(town.theirs.sent) == 3
+    grant, exchange, revocation = (town.theirs.form(number) for number in range(3))
+    assert grant["grant_type"] == "urn:ietf:params:oauth:grant-type:jwt-bearer"
+    assert read(grant["assertion"], "txn-chain+jwt")["act"]
+    assert (exchange["subject_token"], exchange["subject_token_type"]) == ("first-1", "urn:ietf:params:oauth:token-type:access_token")
+    assert (exchange["scope"], exchange["resource"], "actor_token" in exchange) == ("crm.read", CRM, False)
+    assert revocation["token"] == "first-1"
+    assert len(town.ledger.disk.rows) == (1 if town.said().count("got") else 0)
+
+
+async def test_what_the_first_answer_lacks_the_second_is_not_asked_for() -> None:
+    town = Town(server=BY_ITS_OWN)
+    town.theirs.answers["https://login.example/token"] = [answer({"error": "invalid_grant"}, 400)]
+    assert await town.reason() is DenyReason.AUTHSERVER_REFUSED
+    assert len(town.theirs.sent) == 1
+
+
 async def test_the_egress_may_be_shown_what_an_agent_may_not() -> None:
     town = Town()
     town.theirs.answers["https://login.example/token"] = [answer({**TOKEN, "expires_in": 3600})]

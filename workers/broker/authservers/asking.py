@@ -57,10 +57,27 @@ class Asker:
         self._fresh_id = fresh_id
         self._read: dict[tuple[str, str], tuple[Endpoints, float]] = {}
 
-    async def token(self, server: AuthorizationServer, wanted: Obtain, parties: Parties, *, resource: str, exp: int, seq: int) -> Obtained:
-        """An access token for the resource.  Raises AnswerRefused, NoWay, Unreachable."""
+    async def token(
+        self,
+        server: AuthorizationServer,
+        wanted: Obtain,
+        parties: Parties,
+        *,
+        resource: str,
+        exp: int,
+        seq: int,
+        subject: str | None = None,
+    ) -> Obtained:
+        """An access token for the resource.  `subject`: an access token of that server, to be exchanged in place of a JWT of ours.
+
+        Raises AnswerRefused, NoWay, Unreachable.
+        """
         endpoints = await self.endpoints(server)
-        params: Params = self._grant(server, wanted, parties, resource=resource, exp=exp, seq=seq)
+        if subject is None:
+            params: Params = self._grant(server, wanted, parties, resource=resource, exp=exp, seq=seq)
+        else:
+            shown = [("subject_token", subject), ("subject_token_type", f"{TOKEN_TYPE}access_token")]
+            params = [("grant_type", TOKEN_EXCHANGE), *shown, ("requested_token_type", f"{TOKEN_TYPE}access_token")]
         params += [("resource", resource), *([("scope", " ".join(wanted.scopes))] if wanted.scopes else [])]
         answer = await self._post(server, endpoints.token, params, seq)
         return read_token(answer, asked=wanted.scopes, resource=resource, exchanged=wanted.by == "token_exchange")

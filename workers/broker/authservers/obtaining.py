@@ -11,6 +11,7 @@ Taking back, and what a broker that was killed left behind: `returning`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from weft.claims import VerifiedToken
@@ -140,10 +141,9 @@ class Elsewhere:
         return held if held.serves else None  # a revocation may have hit it while it was written
 
     async def _ask(self, server: AuthorizationServer, tool: Tool, whose: Whose, call: VerifiedToken, seq: int) -> Obtained:
-        parties, served = Parties(sub=call.sub, agent=call.act.sub, txn=call.txn), Served.of(call)
-        wanted = Obtain(server=whose.server, by=whose.by, scopes=whose.scopes)
+        served = Served.of(call)
         try:
-            return await self._asker.token(server, wanted, parties, resource=whose.resource, exp=call.exp, seq=seq)
+            return await self._asked(server, tool, whose, call, seq)
         except (AnswerRefused, NoWay) as refused:
             if isinstance(refused, AnswerRefused) and refused.issued is not None:
                 self.returning.begin(self._held(whose, server, tool, served, Obtained(refused.issued, None, ())))
@@ -152,6 +152,21 @@ class Elsewhere:
         except Unreachable as unreachable:
             await self._telling.say("unknown", whose, served, detail=str(unreachable))
             raise RequestRefused(DenyReason.AUTHSERVER_UNAVAILABLE, str(unreachable)) from None
+
+    async def _asked(self, server: AuthorizationServer, tool: Tool, whose: Whose, call: VerifiedToken, seq: int) -> Obtained:
+        """Once, or where the server exchanges its own tokens alone, twice: what it issued first is shown to nobody else, and taken back."""
+        wanted = Obtain(server=whose.server, by=whose.by, scopes=whose.scopes)
+        parties = Parties(sub=call.sub, agent=call.act.sub, txn=call.txn)
+        ask = partial(self._asker.token, server, parties=parties, resource=whose.resource, exp=call.exp, seq=seq)
+        if wanted.by != "token_exchange" or server.exchanges == "jwt":
+            return await ask(wanted)
+        by_grant = whose._replace(by="jwt_bearer")
+        issued = await ask(wanted.model_copy(update={"by": by_grant.by}))
+        first = await self._on_disk(by_grant, server, tool, Served.of(call), issued)
+        try:
+            return await ask(wanted, subject=issued.token)
+        finally:
+            self.returning.begin(first)
 
     async def _on_disk(self, whose: Whose, server: AuthorizationServer, tool: Tool, served: Served, obtained: Obtained) -> Held:
         held = self._held(whose, server, tool, served, obtained)
