@@ -16,6 +16,7 @@ from weft.digest import canonical, sha256
 
 from schemas.facts import Kind
 from streams.facts_table import FactsTable
+from workers.common.decision.nesting import too_deep
 
 MAX_HANDLES = 1024
 Uid = tuple[str, str]  # type and id
@@ -114,7 +115,12 @@ class Policies:
 
 def parse(text: str) -> dict[str, Any]:
     """A policy text as Cedar's JSON policies by their position.  Templates are refused: unlinked they would permit nothing."""
-    parsed = json.loads(asked_of_engine(cedarpy.policies_to_json_str, text))
+    if too_deep(text):
+        raise PolicyError("a policy nests deeper, or is longer, than any is read here")
+    try:
+        parsed = json.loads(asked_of_engine(cedarpy.policies_to_json_str, text))
+    except RecursionError:
+        raise PolicyError("a policy nests deeper than any is read here") from None
     if parsed["templates"] or parsed["templateLinks"]:
         raise PolicyError("templates are not supported")
     static: dict[str, Any] = parsed["staticPolicies"]

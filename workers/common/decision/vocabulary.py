@@ -13,7 +13,7 @@ from typing import Any
 
 import cedarpy
 
-from workers.common.decision.cedar import asked_of_engine, parse
+from workers.common.decision.cedar import PolicyError, asked_of_engine, parse
 
 SCHEMA = files("workers.common.decision").joinpath("weft.cedarschema").read_text()
 ANY = "any action"  # declared always, so that a policy that names none has some to apply to
@@ -23,7 +23,10 @@ MAX_CHARS = 240
 def faults(text: str) -> tuple[str, ...]:
     """What is wrong with each policy of the text, which it names by its `@id` or its number.  Raises PolicyError: it does not parse."""
     policies = parse(text)
-    schema = SCHEMA.replace("namespace Weft {", _declared(policies), 1)
+    try:
+        schema = SCHEMA.replace("namespace Weft {", _declared(policies), 1)
+    except RecursionError:
+        raise PolicyError("a policy nests deeper than any is read here") from None
     found = asked_of_engine(cedarpy.validate_policies, text, schema)
     said = (_sentence(policies, error.policy_id, error.error) for error in found.errors)
     return tuple(dict.fromkeys(said))
