@@ -16,6 +16,7 @@ from weft.digest import sha256
 from schemas.commands import Change
 from schemas.facts import Client, FactBody, Kind, Person, Relation, Transmitter, UserIssuer
 from schemas.signals import DETECTIONS, POINTS
+from workers.common.decision.draft import is_workload
 from workers.common.people import alike, parts_of
 from workers.registry.prospect import Prospect
 from workers.registry.rules import Fabric, Problems, invalid
@@ -66,12 +67,16 @@ def _named_in(body: FactBody | None) -> Iterator[str]:
 
 
 def named(change: Change, body: Relation | Person, prospect: Prospect) -> Problems:
-    """3."""
+    """3.  Nor are people called what workloads and clients are: `sub` of a Transaction Token may be any of them."""
     known = {one.namespace for one in prospect.issuers} | {""}
     for name in _named_in(body):
         namespace = parts_of(name).namespace
         if namespace not in known:
             yield invalid(change, f"no provider has the namespace {namespace} (its fact is of kind issuer)")
+        if is_workload(name):
+            yield invalid(change, "a SPIFFE ID names a workload, and no person")
+        if isinstance(prospect.after(Kind.CLIENT, sha256(name)), Client):
+            yield invalid(change, "an OAuth client is called so: people have other names")
 
 
 def client(change: Change, body: Client, prospect: Prospect) -> Problems:

@@ -110,6 +110,18 @@ def test_a_name_has_a_provider() -> None:
     assert "no provider" in problems([BARE], put(Person(nkey=NKEY, name="m", user="partner::m", roles=())))
 
 
+def test_nobody_is_called_what_a_workload_or_a_client_is() -> None:
+    """INVARIANT: `sub` is unique within the trust domain among people, workloads and clients together.
+
+    Broken by asking it of new clients alone: a person who is written down later would be somebody's client.
+    """
+    assert "names a workload" in problems([BARE], put(knows("spiffe://88mph.com/agents/advisor")))
+    assert "names a workload" in problems([BARE], put(Person(nkey=NKEY, name="m", user="SPIFFE://88mph.com/x", roles=())))
+    assert "OAuth client" in problems([BARE, client("front")], put(knows("front")))
+    assert "person's name" in problems([BARE, knows("front")], put(client("front")))
+    assert problems([BARE, client("front")], put(knows("frontier"))) == ""
+
+
 def test_whoever_could_speak_of_people_says_of_whose() -> None:
     """INVARIANT: where providers name different people, no transmitter speaks of any that its fact does not name.
 
