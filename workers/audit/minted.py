@@ -58,7 +58,7 @@ def minted_by(seq: int, type_: str, data: Mapping[str, Any], scope: str) -> Mint
             path=ARROW.join([*_before(claims), *(str(p["sub"]) for p in past), str(act["sub"])]),
             marks=" ".join(dict.fromkeys(_marks(claims, str(kid), act))),
         )
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         return None
 
 
