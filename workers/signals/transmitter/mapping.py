@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from schemas.events import Event, caep
 from schemas.events.caep import RiskLevel
 from schemas.facts import Level, Posture, UserIssuer
@@ -149,11 +151,19 @@ def names_of(person: str, issuers: Sequence[UserIssuer]) -> tuple[Simple, ...]:
     called by an email address is named by that, as always.
     """
     namespace, sub = parts_of(person)
-    address: list[Simple] = [EmailSubject(format="email", email=sub)] if not namespace and "@" in sub and " " not in sub else []
+    address = [] if namespace else _addressed(sub)
     first = provider_of(person, issuers)
     alike = () if first is None else (first[0], *(one for one in issuers if one.namespace == namespace and one != first[0]))
     own: list[Simple] = [IssSubSubject(format="iss_sub", iss=one.iss, sub=sub) for one in alike]
     return (*address, *own, OpaqueSubject(format="opaque", id=person))
+
+
+def _addressed(sub: str) -> list[Simple]:
+    """By email, where that is what it is: of whatever somebody may be called, not all that holds an `@` is an address (RFC 9493)."""
+    try:
+        return [EmailSubject(format="email", email=sub)]
+    except ValidationError:
+        return []
 
 
 def _initiator(told: Responded) -> Literal["admin", "policy", "system"]:

@@ -36,3 +36,14 @@ def opaque(name: str) -> dict[str, Any]:
 def test_the_name_that_is_told_and_the_others(person: str, issuers: tuple[UserIssuer, ...], names: list[dict[str, Any]]) -> None:
     """Verifies that it is the provider's own, and never an address that another provider's people may have too."""
     assert [name.plain() for name in names_of(person, issuers)] == names
+
+
+@pytest.mark.parametrize("name", ["a@b@c", "@", "a@", f"{'a' * 400}@88mph.com"])
+def test_whoever_somebody_is_called_there_are_names_to_tell(name: str) -> None:
+    """INVARIANT: no name of a person keeps what happened to them, and what happened after it, from being told.
+
+    Broken by taking whatever holds an `@` for an address: a name that is none raises each time it is tried, and sixty-four of those are all
+    that the consumer of what is to be told hands out.
+    """
+    names = names_of(name, ())
+    assert [one.plain() for one in names] == [{"format": "opaque", "id": name}]
