@@ -63,16 +63,6 @@ def load_or_create(settings: Settings, purpose: Purpose) -> SigningKey:
     return _signing_key(private, purpose)
 
 
-def names_secret(settings: Settings) -> bytes:
-    """What the names are made with that other domains know people by (32 bytes): with it lost, everybody is a stranger there."""
-    path = settings.keys / "names.secret"
-    try:
-        return read_secret(path)
-    except FileNotFoundError:
-        write_secret(path, os.urandom(32))
-        return read_secret(path)
-
-
 def seal_key(settings: Settings) -> bytes:
     """32 bytes under which `signals` seals what receivers authenticate us by, and makes what transmitters show us.  Raises LooseSecret."""
     path = settings.keys / "signals-seal.key"

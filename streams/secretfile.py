@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import secrets
 from pathlib import Path
 
 _FOLDER_MODE, _FILE_MODE = 0o700, 0o600
@@ -29,19 +29,37 @@ def private_file(path: Path) -> None:
 
 def write_secret(path: Path, content: bytes) -> None:
     """Replace the file's content atomically."""
+    temporary = _temporary(path, content)
+    try:
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_new_secret(path: Path, content: bytes) -> None:
+    """The same where there is no such file yet.  Raises FileExistsError."""
+    temporary = _temporary(path, content)
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path, content: bytes) -> Path:
+    """Beside it, on the disk."""
     private_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _FILE_MODE)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _FILE_MODE)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
     except BaseException:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
         raise
+    return temporary
 
 
 def read_secret(path: Path) -> bytes:

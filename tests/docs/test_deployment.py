@@ -21,7 +21,7 @@ STATE = "${WEFT_STATE:-./var/compose}/"
 COMMON = {"fabric.json", "accounts.json", "tls/ca.pem"}
 # Who holds which private key (design section 2, "Keys: one per purpose and holder").
 HELD = {
-    "broker": {"broker", "keys/broker.kek", "keys/names.secret"},
+    "broker": {"broker", "keys/broker.kek"},
     "signals": {"keys/signals.pem", "keys/signals-rs256.pem", "keys/signals-seal.key", "keys/subscriptions"},
     "revocation": {"keys/revocation.pem", "keys/status.pem"},
     "admission": {"keys/accounts"},

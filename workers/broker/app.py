@@ -16,10 +16,9 @@ from schemas.minting import MintRequests
 from schemas.oauth import Asked
 from schemas.sealed import SealedAsked
 from schemas.vault import PrepareKey, Release, VaultCommand
-from streams import subjects
+from streams import namessecret, subjects
 from streams.bus import Caller
 from streams.envelope import KeyEncryption, load_kek
-from streams.keys import names_secret
 from streams.operator import accounts
 from streams.subjects import CANARY, MINT, OAUTH, SEALED
 from workers.broker.adapters import BusApprovals, RecordHistory, WorkerViews
@@ -64,6 +63,7 @@ class Broker:
     def __init__(self, runtime: Runtime, kek: KeyEncryption, vault: Vault, ledger: Ledger) -> None:
         settings, clock, facts = runtime.settings, runtime.clock, runtime.facts.table
         self._runtime = runtime
+        self.names = namessecret.load_or_create(settings, kek)
         self.recorder = Recorder(runtime.publisher)
         self.failures: FailureRecords | None = None
         self.vault = vault
@@ -111,8 +111,7 @@ class Broker:
         return {"in_flight": self._runtime.in_flight, "kid": kid, "failed_client_authentications": failed}
 
     def _elsewhere(self, settings: Settings) -> Elsewhere:
-        names = Names(names_secret(settings))
-        asker = Asker(self.ways, self.keyring, names, issuer=settings.issuer, now=self._runtime.clock.now, fresh_id=fresh_id)
+        asker = Asker(self.ways, self.keyring, Names(self.names), issuer=settings.issuer, now=self._runtime.clock.now, fresh_id=fresh_id)
         return Elsewhere(
             facts=lambda: self._runtime.facts.table,
             revocations=self._runtime.revocations.view,
@@ -217,6 +216,6 @@ def oauth_face(runtime: Runtime, broker: Broker) -> OAuthHandlers:
         once=Claims(SingleUse(runtime.publisher, "broker")),
         clock=runtime.clock,
         settings=settings,
-        nonces=Nonces(names_secret(settings)) if settings.oauth_dpop_nonce else None,
+        nonces=Nonces(broker.names) if settings.oauth_dpop_nonce else None,
     )
     return OAuthHandlers(runtime, parts, Inspection(parts, RevocationOrders(runtime.nc)), accounts(settings))

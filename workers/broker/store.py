@@ -19,8 +19,8 @@ from config.settings import Settings
 from schemas.facts import Credential, Kind
 from schemas.sealed import SealedAnswer, SealedAsked, SealedKey, SealedSecret
 from schemas.vault import Boxed
-from streams import tokenkeys
-from streams.envelope import CannotOpen, KeyEncryption, seal, unseal
+from streams import namessecret, tokenkeys
+from streams.envelope import CannotOpen, KeyEncryption, rewrap, seal, unseal
 from streams.facts_table import FactsTable
 from streams.keys import SigningKey, WrongKey
 from streams.secretfile import read_secret, write_secret
@@ -46,8 +46,18 @@ class Store:
 
     async def rewrap(self) -> int:
         """Wrap under the current KEK whatever lies under an older one; how many.  Raises CannotOpen, KEKUnavailable."""
-        keys = await asyncio.to_thread(tokenkeys.rewrap_all, self._settings, self._kek)
+        keys = await asyncio.to_thread(self._rewrap_files)
         return keys + await self.vault.rewrap(self._kek)
+
+    def _rewrap_files(self) -> int:
+        count = tokenkeys.rewrap_all(self._settings, self._kek) + namessecret.rewrap_it(self._settings, self._kek)
+        path = self._settings.state / "broker" / BOX_FILE
+        held = SealedKey.model_validate_json(read_secret(path)) if path.exists() else None
+        if held is None or held.sealed.kek == self._kek.current:
+            return count
+        again = rewrap(self._kek, held.sealed, _box_context(held.kid))
+        write_secret(path, held.model_copy(update={"sealed": again}).wire())
+        return count + 1
 
     # --- keys of tokens ---------------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,9 @@ from typing import Any
 from weft.nkey import KeyPair
 
 from config.settings import Settings, SettingsError, load, parse
-from streams import tokenkeys
-from streams.keys import PURPOSES, Purpose, load_or_create, names_secret, seal_key
+from streams import namessecret, tokenkeys
+from streams.envelope import load_or_create_kek
+from streams.keys import PURPOSES, Purpose, load_or_create, seal_key
 from streams.operator import create_operator
 from streams.secretfile import read_secret, write_secret
 
@@ -62,9 +63,9 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
     seal_key(settings)
-    names_secret(settings)
     (settings.keys / "subscriptions").mkdir(exist_ok=True, mode=0o700)
     tokenkeys.first(settings)
+    namessecret.load_or_create(settings, load_or_create_kek(settings))
     first_person(settings)
     return settings
 

@@ -194,6 +194,26 @@ async def test_under_a_key_that_is_not_held_it_waits_for_its_end(here: Here, tmp
     await last.close()
 
 
+async def test_many_calls_of_long_chains_fit_and_each_still_ends_it(here: Here) -> None:
+    """INVARIANT: a revocation of any call that a token served ends it, also after the broker was killed (issue 4).
+
+    Broken by writing down of later calls too little: what an earlier one named, at a counter no lower, ends the token either way.
+    """
+    shared = tuple(f"{number:022}" for number in range(150))
+    one = held()
+    one.calls = [Served(f"j{n}", f"t{n}", n, (*shared, f"own-{n:018}")) for n in (7, 3, *range(8, 38))]
+    ledger = await here(KEK)
+    await ledger.keep(one)
+    await ledger.close()
+    (found,) = await (await here(KEK)).adopt(NOW)
+    assert [(call.jti, call.txn, call.rev) for call in found.calls] == [(call.jti, call.txn, call.rev) for call in one.calls]
+    assert sum(len(call.targets) for call in found.calls) == 2 * len(shared) + len(one.calls), "each once, and again where it says more"
+    for target in (shared[0], *(call.targets[-1] for call in one.calls)):
+        for n in range(40):
+            before, after = (any(target in call.targets and n > call.rev for call in each.calls) for each in (one, found))
+            assert before == after, (target, n)
+
+
 async def test_rewrapped_it_opens_under_the_new_key(here: Here, tmp_path: Path) -> None:
     ledger = await here(KEK)
     await ledger.keep(held())

@@ -13,6 +13,7 @@ import asyncio
 import fcntl
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Self
@@ -77,6 +78,9 @@ class Ledger:
         try:
             await _prepare(db)
             return cls(db, kek, private_folder(folder / HOLDERS))
+        except OSError as error:  # a file system without locks, say
+            await db.close()
+            raise NotKept(f"{folder / HOLDERS}: {error.strerror}") from None
         except BaseException:
             await db.close()
             raise
@@ -181,11 +185,20 @@ class Ledger:
 def kept_of(held: Held) -> Kept:
     """As it is now."""
     w = held.whose
-    calls = tuple((call.jti, call.txn, call.rev, call.targets) for call in held.calls)
+    calls = tuple(_without_repetition(held.calls))
     return Kept(
         server=held.server, tool=w.tool, resource=w.resource, by=w.by, scopes=w.scopes, sub=w.sub, agent=w.agent, instance=w.instance,
         token=held.token, exp=held.exp, until=held.until, serves=held.serves, calls=calls,
     )  # fmt: skip
+
+
+def _without_repetition(calls: list[Served]) -> Iterator[tuple[str, str, int, tuple[str, ...]]]:
+    """A target that an earlier call names, minted at a counter no higher, is hit whenever this one is: 32 calls of one agent stay small."""
+    least: dict[str, int] = {}
+    for call in calls:
+        named = tuple(target for target in call.targets if least.get(target, call.rev + 1) > call.rev)
+        least.update(dict.fromkeys(named, call.rev))
+        yield call.jti, call.txn, call.rev, named
 
 
 def held_of(kept: Kept) -> Held:
