@@ -126,6 +126,37 @@ async def test_4_1_nobody_says_by_himself_who_acted_before(town: OAuthWorld) -> 
         assert await refused(town, None, None, **said) == ("invalid_request", "subject_token_invalid")
 
 
+@pytest.mark.parametrize(
+    "sub", ["SPIFFE://88mph.com/agents/researcher", "spiffe://88MPH.com/agents/researcher", "spiffe://88mph.com//x", "spiffe://"]
+)
+async def test_4_1_a_workload_in_another_spelling_is_nobody(town: OAuthWorld, sub: str) -> None:
+    """INVARIANT: whoever acted before is in reach of postures and revocations, or is not taken.
+
+    Broken by a SPIFFE ID in a spelling that nothing said about the workload would meet.
+    """
+    for act in ({"sub": sub}, {"sub": "app", "act": {"sub": sub}}):
+        inbound = town.person(aud=API, act=act)
+        assert await refused(town, svid(town), subject_token=inbound) == ("invalid_request", "subject_token_invalid")
+
+
+async def test_what_is_revoked_while_the_broker_waits_is_not_exchanged(town: OAuthWorld) -> None:
+    """INVARIANT: no token is minted at a counter whose entry ended what it rests on (promise 5).
+
+    Broken by reading a subject or an actor token, and then waiting for the facts that an entry names.
+    """
+    actor, subject = await own_token(town), await granted(town, None, None)
+    for ended, changes in ((actor, {}), (subject, {"subject_token": subject, "subject_token_type": TXN})):
+
+        async def reach(revision: int, timeout_s: float, ended: str = ended) -> bool:
+            town.put(front(town))
+            town.revocations.hit = {target_digest("token", payload(ended)["jti"])}
+            town.revocations.counter = town.views.revocations = town.views.revocations + 1
+            return True
+
+        town.views.facts_needed, town.views.reach = town.facts.revision + 1, reach  # type: ignore[method-assign]
+        assert (await refused(town, actor, ACCESS, **changes))[0] == "invalid_request"
+
+
 # --- 2.1: the parameters ------------------------------------------------------------------------------------------------------------
 
 

@@ -49,6 +49,7 @@ def _asked(asked: dict[str, Any], data: dict[str, Any]) -> Iterator[Pair]:
         f"{caller['id']}  instance {caller['instance']} ({'attested' if caller['attested'] else 'by its key'}, {caller['assurance']})",
     )
     yield "for", f"{user['sub']} (by {user['iss']})" if user else ""
+    yield "actor", _actor(((data.get("exchange") or {}).get("input") or {}).get("actor"))
     yield "asked", f"{asked['tool']}: {', '.join(asked['actions'])}, purpose {asked['purpose']}"
     yield "intent", str(data.get("intent") or "")
     yield "continues", f"{parent['how']} of {parent['jti']}" if parent else ""
@@ -78,8 +79,7 @@ def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
     yield "client", f"{data.get('caller', '')}  {asked.get('auth_method', '')}  {asked.get('workload', '')}".rstrip()
     yield "asked", " ".join(asked.get("scope", ())) + (f", for {', '.join(asked['resources'])}" if asked.get("resources") else "")
     yield "subject", f"{subject['sub']} ({subject['type']})" if subject else ""
-    actor = asked.get("actor") or {}
-    yield "actor", f"{actor.get('workload') or actor.get('client_id')} ({actor['type']})" if actor else ""
+    yield "actor", _actor(asked.get("actor"))
     yield "reason", str(data.get("reason") or "")
     yield "detail", str(data.get("detail") or "")
     for line in decision.get("lines", ()):
@@ -93,6 +93,11 @@ def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
     if decision:
         yield "decided at", f"facts revision {decision['facts_revision']}, engine {decision['engine']}"
     yield "explanation", str(data.get("explanation") or "")
+
+
+def _actor(actor: dict[str, Any] | None) -> str:
+    """Whom the actor token names, and what it was."""
+    return f"{actor.get('workload') or actor.get('client_id')} ({actor['type']})" if actor else ""
 
 
 def _acting(claims: dict[str, Any]) -> list[str]:

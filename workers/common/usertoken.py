@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 from weft.digest import sha256
+from weft.spiffeid import InvalidSpiffeID, SpiffeID
 
 from schemas.actors import ActorClaim, Named
 from schemas.decision import UserRights
@@ -19,6 +20,7 @@ from schemas.reasons import DenyReason
 from schemas.token import MAX_HOPS
 from workers.common.bundles import cached_key
 from workers.common.credentials import IdentityRefused, audiences, check_times, parsed, signed_claims
+from workers.common.decision.draft import is_workload
 from workers.common.jose import ParsedJWS, PublicKey
 from workers.common.people import IDENTIFIER, NoPerson, person_of
 
@@ -141,9 +143,12 @@ def acting_in(claims: Mapping[str, Any]) -> ActorClaim | None:
     else:
         raise _refused(f"act is nested deeper than {MAX_HOPS}")
     try:
-        return ActorClaim.model_validate(claim)
-    except ValidationError:
+        act = ActorClaim.model_validate(claim)
+        for workload in (actor.sub for actor in act.line() if is_workload(actor.sub)):
+            SpiffeID.parse(workload)  # another spelling of an ID would be out of reach of what is said about it
+    except (ValidationError, InvalidSpiffeID):
         raise _refused("act names nobody") from None
+    return act
 
 
 def named_in(claims: Mapping[str, Any]) -> Named | None:

@@ -38,6 +38,7 @@ class Exchanging:
 
     async def exchange(self, request: Request, wanted: Exchange) -> Answered:
         """200.  Raises OAuthRefused, RequestRefused, RecordUnavailable."""
+        await self._steps.reach()  # from here to the decision nothing waits
         self._actor(request, wanted)  # 1
         held = self._subject(request, wanted)  # 2
         if isinstance(held, Vouched) and held.once is not None:
@@ -47,7 +48,7 @@ class Exchanging:
         if named is None:
             _check_details(wanted, held)
         resources = wanted.targets if access and named is None else ()
-        decided = await self._steps.decide(  # 4
+        decided = self._steps.decide(  # 4
             request, TOKEN_EXCHANGE, wanted.scope, held.subject, resources=resources, requested=wanted.requested
         )
         if named is not None:

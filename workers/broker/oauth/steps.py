@@ -1,7 +1,8 @@
 """What every token request has in common: the decision about the client and what it asks, the record, the signature.
 
 A decision is made at views that are never below the facts that a revocation here names (see workers.broker.mint: who mints at a counter
-knows every posture that an entry below it stands for).
+knows every posture that an entry below it stands for).  From `reach` over the reading of tokens to `decide` nothing waits: an entry that
+ended a token in between would not hit what is minted at its own counter.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Steps:
     def __init__(self, parts: Parts) -> None:
         self.parts = parts
 
-    async def decide(
+    def decide(
         self,
         request: Request,
         grant: GrantType,
@@ -37,8 +38,7 @@ class Steps:
         resources: tuple[str, ...] = (),
         requested: IssuedType = "txn_token",
     ) -> tuple[ExchangeDecision, ExchangeInput]:
-        """The decision, and all that it read.  Raises OAuthRefused."""
-        await self.reach()
+        """The decision, and all that it read.  Raises OAuthRefused.  `reach` comes before what the request brings is read."""
         parts, client, now = self.parts, request.client, self.parts.clock.now()
         request.input = asked = ExchangeInput(
             request_id=request.asked.id,

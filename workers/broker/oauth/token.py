@@ -1,9 +1,9 @@
 """The token endpoint.  RFC 6749 sections 4.4 and 5, RFC 8693.
 
-For an authenticated client: 1. its proof of possession, once (RFC 9449 section 5).  2. The request.  3. What it brings: the actor token,
-the subject token.  4. Views: never below the facts that a revocation here names.  5. The decision about the client and what it asks
+For an authenticated client: 1. its proof of possession, once (RFC 9449 section 5).  2. The request.  3. Views: never below the facts that
+a revocation here names.  4. What it brings: the actor token, the subject token.  5. The decision about the client and what it asks
 (`decide_exchange`).  6. Where a tool is named, the decision engine's own, as for any invocation (`decide`).  7. Claims and size.  8. What
-counts once, claimed; the record, acknowledged.  9. The signature.  Steps 4, 5, 8 and 9 are `steps`; exchanges `exchanging`, `calling`.
+counts once, claimed; the record, acknowledged.  9. The signature.  Steps 3, 5, 8 and 9 are `steps`; exchanges `exchanging`, `calling`.
 
 A refusal is on record too, by the id that the answer carries.
 """
@@ -89,7 +89,8 @@ class TokenEndpoint:
     async def _client_credentials(self, request: Request, wanted: ClientCredentials) -> Answered:
         own = tuple(scope for scope in request.client.client.scopes if not scope.endswith("*"))
         resources = tuple(resource for resource in wanted.resources if resource != self._parts.settings.issuer)
-        decision, asked = await self._steps.decide(request, "client_credentials", wanted.scope or own, resources=resources)
+        await self._steps.reach()
+        decision, asked = self._steps.decide(request, "client_credentials", wanted.scope or own, resources=resources)
         parts = self._parts
         if len(wanted.resources) > len(resources) > 0:
             asked = asked.model_copy(update={"resources": (parts.settings.issuer, *resources)})
