@@ -35,6 +35,24 @@ from schemas.record.revocations import (
 )
 from schemas.record.signals import RECEIPTED, RESPONDED, SIGNALLED, TRANSMITTED, Receipted, Responded, Signalled, Transmitted
 
+WORKERS: dict[str, tuple[str, ...]] = {  # who says what; `point`: what `revocation` heard a point say.  Any worker: CANARY
+    **dict.fromkeys((ADMITTED, NOT_ADMITTED, CUT), ("admission",)),
+    **dict.fromkeys((APPLIED, APPROVED, DOCUMENT), ("registry",)),
+    LIMITED: ("gateway",),
+    DENIED: ("gateway", "broker"),
+    **dict.fromkeys((ISSUED, EXCHANGED, NOT_EXCHANGED, NOT_AUTHENTICATED, CUSTODY, RELEASED, OBTAINED, CANARY_ISSUED), ("broker",)),
+    USED: ("point",),
+    **dict.fromkeys((REVOKED, COMPLETED, UNCONTAINED, DRILLED), ("revocation",)),
+    **dict.fromkeys((SIGNALLED, RESPONDED, TRANSMITTED, RECEIPTED), ("signals",)),
+}
+
+
+def is_own(subject: str, type_: str) -> bool:
+    """Whether the worker whose subject it stands on, which the server saw to, is one that says this; what we do not know anybody may."""
+    workers = WORKERS.get(type_)
+    return workers is None or subject.split(".", 3)[2:3] in [[worker] for worker in workers]
+
+
 BY_TYPE: dict[str, type[Wire]] = {
     ISSUED: Issued,
     DENIED: Denied,

@@ -17,11 +17,11 @@ async def test_a_page_is_cut_by_size_and_the_next_one_goes_on(fabric_server):
     key = KeyPair("U")
     auditor = Person(nkey=key.public, name="auditor", roles=(Grant(role="auditor", namespace="spiffe://88mph.com"),))
     await fabric_server.put_facts(auditor)
-    publisher = Publisher(await fabric_server.worker("broker"))
+    publisher = Publisher(await fabric_server.worker("gateway"))
     for n in range(EVENTS):
         body = {"specversion": "1.0", "id": str(n), "source": "/t", "type": "org.weft.record.limited.v1", "time": "2026-01-01T00:00:00Z"}
         data = {"filler": FILLER, "txn": "large"}
-        await publisher.publish("RECORD", "weft.record.broker.filler", json.dumps({**body, "data": data}).encode(), msg_id=f"t{n}")
+        await publisher.publish("RECORD", "weft.record.gateway.limited.filler", json.dumps({**body, "data": data}).encode(), msg_id=f"t{n}")
     async with running(build, fabric_server.settings):
         client = OperatorClient.over(await fabric_server.outer("operator", key.public, key), fabric_server.settings, key.seed)
         first = await client.query(what="explain", id="large")

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple, Self
 import aiosqlite
 import orjson
 
+from schemas.record import is_own
 from workers.audit.minted import Minted, minted_by
 from workers.audit.references import references, revision_of, scope_of
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+FOREIGN = "foreign"  # the type of what a worker says that is another's to say: nothing leads to it, and `weft record verify` names it
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event
   (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, revision INTEGER);
@@ -106,12 +108,16 @@ class Index:
 
     async def add(self, batch: Sequence[Arrived]) -> None:
         """All of a batch and its checkpoint, or nothing.  What is no event of ours is passed over, but covered."""
-        events, found, minted = [], [], []
+        events: list[tuple[int, str, str, str, bytes, int | None]] = []
+        found, minted = [], []
         for arrived in batch:
             event = _event(arrived.body)
             if event is None:
                 continue
             about = event["type"], event["data"]
+            if not is_own(arrived.subject, event["type"]):
+                events.append((arrived.seq, FOREIGN, f"spiffe://{self._trust_domain}", arrived.subject, arrived.body, 0))
+                continue
             scope = scope_of(*about, self._trust_domain)
             events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body, revision_of(*about)))
             found += [(*reference, arrived.seq) for reference in references(*about)]

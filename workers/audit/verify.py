@@ -18,7 +18,7 @@ from schemas.record import Denied, Exchanged, Issued, NotExchanged
 from schemas.token import LEAVES, TokenClaims
 from streams.facts_table import FactsTable
 from workers.audit.exchanges import verify_exchange, verify_gates
-from workers.audit.index import Indexed
+from workers.audit.index import FOREIGN, Indexed
 from workers.common import keyperiods
 from workers.common.decision import decide
 
@@ -47,6 +47,8 @@ def verify(events: Iterable[Indexed], facts: FactsTable) -> dict[str, Any]:
 
 def _check(event: Indexed, facts: FactsTable) -> list[str] | None:
     """What differs; nothing to compute gives none."""
+    if event.type == FOREIGN:
+        return ["said by a worker whose word it is not"]
     try:
         recorded = _MODELS[event.type].model_validate(event.data, strict=False)
     except ValidationError:

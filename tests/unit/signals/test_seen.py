@@ -56,3 +56,12 @@ def test_failures_are_of_the_workload_that_the_client_is():
 )
 def test_what_cannot_be_read_is_nothing(subject, body):
     assert read(1, subject, body) is None
+
+
+def test_nobody_says_what_is_anothers_to_say() -> None:
+    """INVARIANT: a detection believes of each worker what that worker does, by the subject that the server lets it publish to.
+
+    Broken by the event's own word for its type: a gateway that lies would have tokens issued that nobody issued, and others answer for it.
+    """
+    assert read(7, "weft.record.gateway.denied.x", event(ISSUED, {"claims": CLAIMS})) is None
+    assert read(7, "weft.record.broker.issued.x", event(ISSUED, {"claims": CLAIMS})) is not None

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import orjson
 
-from schemas.record import DENIED, ISSUED, NOT_AUTHENTICATED, USED
+from schemas.record import DENIED, ISSUED, NOT_AUTHENTICATED, USED, is_own
 from streams.subjects import RECORD, parse_connection_name
 
 _SUBJECTS = tuple(
@@ -55,7 +55,7 @@ def read(seq: int, subject: str, body: bytes) -> Seen | None:
         event = orjson.loads(body)
         at, data = datetime.fromisoformat(event["time"]).timestamp(), event["data"]
         reader = _READERS.get(event["type"])
-        return None if reader is None else reader(seq, at, data)
+        return None if reader is None or not is_own(subject, event["type"]) else reader(seq, at, data)
     except (ValueError, LookupError, TypeError, AttributeError):
         return None
 
