@@ -47,6 +47,7 @@ class Service:
             settings.trust_domain,
             frozenset(settings.environment),
             settings.mode,
+            issuer=settings.issuer,
             egress_id=settings.egress_id,
             egress_url=settings.egress,
             private_upstreams=settings.outbound_private.upstreams,

@@ -27,6 +27,7 @@ class Fabric:
     trust_domain: str
     environment: frozenset[str]  # the names that constraints may speak of
     mode: Literal["development", "production"]
+    issuer: str = ""  # under which the fabric itself vouches
     egress_id: str = ""
     egress_url: str = ""
     private_upstreams: tuple[str, ...] = ()  # networks

@@ -110,8 +110,10 @@ def key_set(change: Change, jwks: Mapping[str, Any]) -> Problems:
         yield invalid(change, "jwks: every key needs a kid of its own")
 
 
-def issuer(change: Change, body: UserIssuer, prospect: Prospect, _: Fabric) -> Problems:
-    """Keys that can verify: of OpenID, of SAML, or both; one that had none would be nobody's word."""
+def issuer(change: Change, body: UserIssuer, prospect: Prospect, fabric: Fabric) -> Problems:
+    """Keys that can verify: of OpenID, of SAML, or both, else it would be nobody's word; and none in the name of the fabric."""
+    if body.iss == fabric.issuer:
+        yield invalid(change, "iss is this fabric's own: what it issued is verified with its own keys")
     if not body.jwks and not body.saml_certificates:
         yield invalid(change, "it has neither jwks nor saml_certificates: nothing that it says could be verified")
     if body.jwks:

@@ -28,6 +28,7 @@ FABRIC = Fabric(
     "88mph.com",
     frozenset({"environment", "region"}),
     "development",
+    issuer="https://weft.88mph.com",
     egress_id="spiffe://88mph.com/weft/egress",
     egress_url="https://egress.88mph.com:8444",
 )
@@ -116,6 +117,15 @@ KEYS = {
     "no kty": ({"crv": "P-256"}, "neither EC, OKP nor RSA"),
     "nothing": ({}, "neither EC, OKP nor RSA"),
 }
+
+
+def test_nobody_but_the_fabric_vouches_in_its_name() -> None:
+    """INVARIANT: no provider of people has the fabric's own issuer identifier.
+
+    A provider under it could make tokens that look like the fabric's to whoever reads `iss` alone.
+    """
+    body = UserIssuer(iss="https://weft.88mph.com", aud="a", jwks={"keys": [{**jwk(P256), "kid": "1"}]})
+    assert "this fabric's own" in problems([], [put(body)])
 
 
 @pytest.mark.parametrize("name", KEYS)
