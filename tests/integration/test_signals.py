@@ -31,6 +31,7 @@ from tests.support.signed import claims as token_claims
 from tests.support.workers import running
 from workers.revocation.app import build as build_revocation
 from workers.signals.app import build
+from workers.signals.intake import REFUSALS_RECORDED
 
 ISS, AUD = "https://risk.example", "https://txn-svc.88mph.com"
 AGENT = "spiffe://88mph.com/agents/advisor"
@@ -218,6 +219,19 @@ async def test_bad_sets_are_refused_with_their_codes_on_record_and_never_stored(
             assert (answer["accepted"], answer["err"]) == (False, err), name
         assert len(await eventually(lambda: enough_refused(fabric, len(REFUSED)))) == len(REFUSED)
     assert await stored(signals, "SIGNALS", "weft.signal.>") == []
+
+
+async def test_what_strangers_send_does_not_fill_record(fabric: Fabric) -> None:
+    """INVARIANT: how much of RECORD refused SETs take is bounded in the long run, whoever brings them.
+
+    Broken by twenty a second: anybody on the network fills it within a week, and then no token is issued.
+    """
+    most = int(REFUSALS_RECORDED[1])
+    async with running(build, fabric.server.settings):
+        answers = [await fabric.send(f"a.b.{number}") for number in range(most + 20)]
+        recorded = await eventually(lambda: enough_refused(fabric, most))
+    assert {answer["err"] for answer in answers} == {"invalid_request"}
+    assert most <= len(recorded) < most + 20
 
 
 async def test_a_sender_stores_no_more_than_its_ceiling_says(fabric: Fabric) -> None:

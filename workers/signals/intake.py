@@ -6,7 +6,6 @@ it is answered as the first time (RFC 8935 section 2.3) and nothing more happens
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Literal
 
@@ -40,7 +39,7 @@ from workers.signals.voice import Risk, Voice
 STREAM = "SIGNALS"
 STORE_DEADLINE_S = 4.0
 NOTICES_A_MINUTE = 60  # of one point
-REFUSALS_RECORDED_A_SECOND = 20
+REFUSALS_RECORDED = 0.5, 60.0  # of one transmitter's, and of nobody's: a second in the long run, and at once; all are logged
 logger = structlog.get_logger()
 Background = Callable[[Coroutine[Any, Any, None]], object]
 
@@ -73,8 +72,8 @@ class Intake:
         self._streams_of = streams_of
         self.voice = Voice(facts.transmitter, store=self._store, recording=recording, signer=signer, clock=clock)
         self._background = background  # runs what the answer does not wait for
-        self._refusals = _Rate(REFUSALS_RECORDED_A_SECOND, 1.0)
-        self._notices: dict[str, _Rate] = {}
+        self._refusals = Buckets(*REFUSALS_RECORDED)
+        self._notices = Buckets(NOTICES_A_MINUTE / 60, NOTICES_A_MINUTE)
         self._paces: dict[str, tuple[int, Buckets]] = {}
 
     async def deliver(self, who: Caller, delivered: SetDelivery) -> SetAnswer:
@@ -120,7 +119,7 @@ class Intake:
         """
         self._check_serves(who.name, said.tool)
         now = self._clock.now()
-        if not self._notices.setdefault(who.name, _Rate(NOTICES_A_MINUTE, 60.0)).allows(now):
+        if not self._notices.take(who.name):
             raise Refused(DenyReason.RATE_LIMITED, f"more than {NOTICES_A_MINUTE} signals a minute")
         try:
             token = proven(said.token, self._facts, issuer=self._settings.issuer, trust_domain=self._settings.trust_domain, now=now)
@@ -177,8 +176,9 @@ class Intake:
             raise Refused(DenyReason.NOT_AUTHORIZED, "the point does not serve this tool")
 
     def _note_refusal(self, by: str, refused: SETRefused, digest: str) -> None:
+        """Anybody may bring one: what strangers send must not fill what everybody's tokens need."""
         logger.warning(log.SIGNAL_REFUSED, err=refused.err, detail=refused.detail)
-        if not self._refusals.allows(self._clock.now()):
+        if not self._refusals.take(refused.iss or ""):
             return
         unknown = refused.err == "invalid_issuer"
         reason = DenyReason.TRANSMITTER_UNKNOWN if unknown else DenyReason.SET_INVALID
@@ -190,17 +190,3 @@ class Intake:
             await self._recording.signalled(signalled, once)
         except RecordUnavailable:
             logger.warning(log.RECORD_FAILED, what="signalled")
-
-
-class _Rate:
-    """At most so many within a window."""
-
-    def __init__(self, most: int, window_s: float) -> None:
-        self._window_s = window_s
-        self._seen: deque[float] = deque(maxlen=most)
-
-    def allows(self, now: float) -> bool:
-        if len(self._seen) == self._seen.maxlen and self._seen[0] > now - self._window_s:
-            return False
-        self._seen.append(now)
-        return True
