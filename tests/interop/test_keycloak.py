@@ -18,8 +18,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from cryptography import x509
+from weft.digest import call_parts
 
 from config.settings import OutboundPrivate
 from schemas.facts import AuthorizationServer, Relation, Selectors, UserIssuer
@@ -27,6 +29,7 @@ from schemas.invocation import Granted, Refused
 from schemas.record import OBTAINED
 from tests.integration.test_issuer import EXE, Running
 from tests.interop.test_oidc_provider import Here, agent_of
+from tests.support.egressing import Upstream, upstream
 from tests.support.elsewhere import CRM
 from tests.support.fabric import FabricServer
 from tests.support.identities import user_claims
@@ -50,17 +53,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
 class There(Here):
     """A fabric, and a realm that knows it."""
 
-    def __init__(self, invoking: Invoking, keycloak: Keycloak, realm: str, auth: str) -> None:
+    def __init__(self, invoking: Invoking, keycloak: Keycloak, realm: str, auth: str, resource: str) -> None:
         super().__init__(invoking, None)  # type: ignore[arg-type] - the other server is this one
         self.keycloak = keycloak
         self.realm = realm
         self.auth = auth
+        self.resource = resource
 
     def server(self, **changes: Any) -> AuthorizationServer:
         """As docs/tokens.md has it: endpoints from its metadata, names as ours, its own tokens exchanged."""
         fact = {
             "name": "other", "owner": "o", "issuer": f"{self.keycloak.url}/realms/{self.realm}", "client_id": CLIENTS[self.auth],
-            "auth": self.auth, "grants": GRANTS, "exchanges": "access_token", "subject": "same", "resources": [CRM], "scopes": ["crm.*"],
+            "auth": self.auth, "grants": GRANTS, "exchanges": "access_token", "subject": "same",
+            "resources": [self.resource], "scopes": ["crm.*"],
             "revocable": True, **({"certificate": "weft"} if self.auth == "tls_client_auth" else {}),
         }  # fmt: skip
         return AuthorizationServer.model_validate_json(json.dumps(fact | changes))
@@ -84,28 +89,33 @@ class There(Here):
         return [event["data"].get("detail") for _, event in await self.invoking.record() if event["type"] == OBTAINED]
 
     async def introspect(self, token: str) -> dict[str, Any]:
-        return await self.keycloak.introspect(self.realm, token)
+        return await self.keycloak.introspect(self.realm, token, self.resource)
 
     def said(self) -> list[str]:
         return self.keycloak.events(self.realm)
 
     async def heard(self, count: int) -> None:
         """Until Keycloak has said so often that a token was revoked."""
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(30):
             while sum("type=REVOKE_GRANT" in line for line in self.said()) < count:  # noqa: ASYNC110 - its output is read
                 await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
-async def there(fabric: FabricServer, keycloak: Keycloak, auth: str = "private_key_jwt", *, broker: bool = True) -> AsyncIterator[There]:
+async def there(
+    fabric: FabricServer, keycloak: Keycloak, auth: str = "private_key_jwt", *, broker: bool = True, behind: Upstream | None = None
+) -> AsyncIterator[There]:
+    """`behind`: the tool stands behind the egress, at that upstream."""
+    resource = CRM if behind is None else f"http://127.0.0.1:{behind.port}"
     folder = Path(tempfile.mkdtemp(prefix="weft"))  # short: a socket's path has 107 bytes
     issuer = Running(folder)
     issuer.table.rows = [(BROKER, Selectors(uid=os.getuid(), path=EXE))]
     await issuer.service.start(api_socket(issuer.settings), folder / "control.sock")
     fabric.settings = settings = fabric.settings.model_copy(
         update={
-            "outbound_private": OutboundPrivate(servers=("127.0.0.0/8",)), "outbound_ca": keycloak.authority.path,
-            "workload_api": api_socket(issuer.settings), "edge_port": free_port(),
+            "outbound_private": OutboundPrivate(servers=("127.0.0.0/8",), upstreams=("127.0.0.0/8",)),
+            "outbound_ca": keycloak.authority.path, "workload_api": api_socket(issuer.settings),
+            "edge_port": free_port(), "egress_port": free_port(),
         }
     )  # fmt: skip
     clients = settings.state / "clients"
@@ -119,14 +129,21 @@ async def there(fabric: FabricServer, keycloak: Keycloak, auth: str = "private_k
             jwks = f"http://127.0.0.1:{settings.edge_port}/.well-known/jwks.json"
             realm = keycloak.make_realm(
                 weft_issuer=settings.issuer, weft_jwks=jwks, bundle=bundle, trust_domain=settings.trust_domain, broker_id=BROKER,
-                resource=CRM, agent=RESEARCHER, person="marty",
+                resource=resource, agent=RESEARCHER, person="marty",
             )  # fmt: skip
-            made = There(invoking, keycloak, realm, auth)
+            made = There(invoking, keycloak, realm, auth, resource)
             charter = {"tools": ["*"], "purposes": ["web.search.*"], "actions": ["*"]}
             operates = Relation(subject=f"agent:{RESEARCHER}", relation="operates", object="tool:crm")
-            await fabric.put_facts(await agent_of(invoking, charter), operates, made.server(), made.tool("client_credentials"))
+            await fabric.put_facts(
+                await agent_of(invoking, charter),
+                operates,
+                made.server(),
+                made.tool("client_credentials") if behind is None else made.shown(resource),
+            )
             made.nc = await invoking.connect(made.agent)
-            async with invoking.workers("revocation", "registry", "edge", "gateway", *(("broker",) if broker else ())) as apps:
+            async with invoking.workers(
+                "revocation", "registry", "edge", "gateway", *(("broker",) if broker else ()), *(("egress",) if behind else ())
+            ) as apps:
                 made.apps = apps
                 yield made
     finally:
@@ -203,6 +220,30 @@ async def test_what_it_refuses_is_refused_with_its_code_and_what_it_gives_too_mu
         bound = await refused("client_credentials")
         assert bound[0] == "authserver_refused"
         print("\nrefused:", *place.said(), sep="\n  ", end=f"\n  DPoP wanted: {bound[1]}\n")
+
+
+async def test_the_egress_shows_what_no_agent_may_hold_and_no_longer_than_the_tool_allows(
+    fabric_server: FabricServer, server: Keycloak
+) -> None:
+    """Verifies that a token of an hour is shown to the upstream alone, and is revoked where it was issued at the tool's limit."""
+    async with upstream() as up, there(fabric_server, server, behind=up) as place:
+        server.change_client(place.realm, "weft-key", **{"access.token.lifespan": "3600"})
+        await place.invoking.server.put_facts(place.shown(place.resource).model_copy(update={"max_ttl_s": 10}))
+        egress = next(app for app in place.apps if app.runtime.worker == "egress")
+        async with asyncio.timeout(10):
+            while egress.runtime.detail()["tools"] != 1:  # noqa: ASYNC110 - another worker's view has no event here
+                await asyncio.sleep(0.03)
+        granted = await place.granted(call=call_parts("GET", "/ok", b""))
+        async with httpx.AsyncClient(timeout=15, trust_env=False) as http:
+            answer = await http.get(f"{granted.endpoint}/ok", headers={"Txn-Token": granted.token or ""})
+        assert answer.status_code == 200
+        (line,) = [line for line in up.heads[-1].decode().split("\r\n") if line.lower().startswith("authorization: ")]
+        shown = line.split(" ")[2]
+        told = await place.introspect(shown)
+        assert (told["active"], told["aud"], told["exp"] - told["iat"]) == (True, place.resource, 3600)
+        assert shown not in f"{granted} {answer.headers} {answer.text}"
+        await place.heard(2)  # what was exchanged at once, and this one
+        assert (await place.introspect(shown))["active"] is False
 
 
 async def test_a_broker_that_is_killed_leaves_nothing_there(fabric_server: FabricServer, server: Keycloak) -> None:

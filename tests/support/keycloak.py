@@ -28,7 +28,7 @@ from tests.support.elsewhere import CRM, Authority
 from workers.supervisor.waiting import free_port
 
 REALM = Path(__file__).parents[1] / "interop" / "keycloak" / "realm.json"
-STARTED_S = 240
+STARTED_S = 600
 LEVELS = "INFO,org.keycloak.events:debug"
 SECRET, ADMIN = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
 
@@ -86,11 +86,11 @@ class Keycloak:
             found["attributes"] |= attributes
             http.put(f"{clients}/{found['id']}", json=found).raise_for_status()
 
-    async def introspect(self, realm: str, token: str) -> dict[str, Any]:
+    async def introspect(self, realm: str, token: str, resource: str = CRM) -> dict[str, Any]:
         """What the resource server learns of a token, RFC 7662."""
         async with httpx.AsyncClient(verify=self.context, trust_env=False, timeout=30) as http:
             where = f"{self.url}/realms/{realm}/protocol/openid-connect/token/introspect"
-            answer = await http.post(where, data={"token": token, "client_id": CRM, "client_secret": SECRET})
+            answer = await http.post(where, data={"token": token, "client_id": resource, "client_secret": SECRET})
         answer.raise_for_status()
         said: dict[str, Any] = answer.json()
         return said
