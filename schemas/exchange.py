@@ -33,6 +33,7 @@ class TransactionClaims(Wire):
     sub: str
     scope: str  # separated by spaces
     req_wl: str  # the workload that requested it, else the client
+    client_id: ClientID | None = None  # that requested it: RFC 8693 section 4.3
     tctx: dict[str, Any] = {}  # of `request_details`, fixed at the root
     rctx: dict[str, Any] = {}  # of `request_context`, and what the service saw itself
     req_chain: RequestChain = ()  # ours: the draft leaves the mechanism of the call chain open

@@ -453,6 +453,20 @@ async def test_every_end_of_the_actor_ends_what_was_issued(town: OAuthWorld) -> 
         town.revocations.hit.discard(target)
 
 
+async def test_a_suspended_client_ends_what_it_was_issued(town: OAuthWorld) -> None:
+    """INVARIANT: no token of a client that is none any more is active, or goes on, whichever kind it is of.
+
+    Broken by a Transaction Token that does not say which client requested it.
+    """
+    made = await granted(town, svid(town))
+    carry = {"subject_token": made, "subject_token_type": TXN}
+    assert (await exchange(town, None, None, "researcher", **carry)).status_code == 200
+    town.put(front(town, state="suspended"))
+    assert (await refused(town, None, None, "researcher", **carry)) == ("invalid_request", "parent_revoked")
+    look = await town.post("/oauth/introspect", {**town.proven("researcher"), "token": made})
+    assert look.json() == {"active": False}
+
+
 async def test_4_1_introspection_shows_who_acts(town: OAuthWorld) -> None:
     made = await granted(town, svid(town), subject_token=town.person(aud=API, act={"sub": "app"}))
     look = (await town.post("/oauth/introspect", {**town.proven("front"), "token": made})).json()

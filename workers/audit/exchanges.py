@@ -57,4 +57,8 @@ def _access(claims: AccessTokenClaims, asked: ExchangeInput) -> dict[str, bool]:
 def _transaction(claims: TransactionClaims, asked: ExchangeInput) -> dict[str, bool]:
     subject = asked.subject
     asserted = subject is not None and (subject.asserted is True or subject.type in ASSERTED)
-    return {"typ": asked.requested == "txn_token", "asserted": asserted == bool(claims.asserted)}
+    return {
+        "typ": asked.requested == "txn_token",
+        "client_id": claims.client_id in (None, asked.client_id),
+        "asserted": asserted == bool(claims.asserted),
+    }

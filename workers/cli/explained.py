@@ -87,7 +87,7 @@ def _exchanged(data: dict[str, Any]) -> Iterator[Pair]:
     if claims:
         yield "issued", f"{claims['jti']} to {claims['sub']}: {claims['scope']}, {claims['exp'] - claims['iat']} s, key {data.get('kid')}"
         yield "transaction", claims["txn"]
-        yield "for", f"access to {claims['aud']}" if "client_id" in claims and subject else ""
+        yield "for", f"access to {claims['aud']}" if asked.get("requested") == "access_token" else ""
         yield "chain", " -> ".join(link["wl"] for link in claims.get("req_chain", ()))
         yield "acts", " -> ".join(_acting(claims))
     if decision:

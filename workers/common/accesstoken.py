@@ -77,15 +77,20 @@ class VerifiedAccessToken:
         return tuple(dict.fromkeys(_targets(self.claims, self.kid)))
 
     def client_active(self, facts: Facts) -> bool:
-        """Its client is registered and active; or an agent is, for the tokens that the broker obtains in its name."""
-        holder = facts.client(self.claims.client_id) or facts.agent(self.claims.client_id)
-        return holder is not None and holder.state == "active"
+        """See `client_active`."""
+        return client_active(self.claims.client_id, facts)
 
     def require(self, *scopes: str) -> None:
         """Each of these scopes is in it; raises AccessTokenRefused (insufficient_scope)."""
         missing = [scope for scope in scopes if scope not in self.scope]
         if missing:
             raise AccessTokenRefused(f"the scope {' '.join(missing)} is needed", "insufficient_scope")
+
+
+def client_active(client_id: str, facts: Facts) -> bool:
+    """The client is registered and active; or an agent is, for the tokens that the broker obtains in its name."""
+    holder = facts.client(client_id) or facts.agent(client_id)
+    return holder is not None and holder.state == "active"
 
 
 def verify_access_token(

@@ -17,7 +17,7 @@ from weft.jws import es256_verifies, parse_jws
 
 from schemas.exchange import TransactionClaims
 from schemas.token import MAX_TOKEN_BYTES, MAX_TTL_S, SKEW_S, TOKEN_ALG, TOKEN_TYP
-from workers.common.accesstoken import acting_targets, named_targets
+from workers.common.accesstoken import Facts, acting_targets, client_active, named_targets
 
 
 class TransactionTokenRefused(Exception):
@@ -37,6 +37,10 @@ class VerifiedTransaction:
     def rev(self) -> int:
         """See weft.revocation.Revocable."""
         return self.claims.rev
+
+    def client_active(self, facts: Facts) -> bool:
+        """Whoever requested it is still a client; a token that does not say by which client is nobody's to suspend."""
+        return self.claims.client_id is None or client_active(self.claims.client_id, facts)
 
     @cached_property
     def targets(self) -> tuple[str, ...]:

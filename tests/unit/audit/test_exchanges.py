@@ -114,6 +114,8 @@ async def test_who_acts_is_told_and_found(world: OAuthWorld, tmp_path: Path) -> 
     for kind, value in (("agent", RESEARCHER), ("agent", FRONT), ("agent", old), ("token", payload(actor)["jti"])):
         found = {token.jti: token.path for token in await index.marked(mark(kind, value), limit=10)}
         assert found[made["jti"]] == f"{FRONT} > {old} > {RESEARCHER}", value
+    ends = {token.jti: token.agent for token in await index.marked(mark("user", "marty"), limit=10)}
+    assert ends[made["jti"]] == RESEARCHER, "a consent that is withdrawn ends what of the person's this agent acts in"
     events = await explain(index, made["txn"], lambda _: True, 0, 10)
     told = explanation([row(event, event.event) for event in events])
     assert f"{RESEARCHER} (access_token)" in told

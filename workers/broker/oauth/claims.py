@@ -83,6 +83,7 @@ def transaction_claims(
         sub=subject.sub,
         scope=" ".join(asked.scope),
         req_wl=client.name,
+        client_id=asked.client_id,
         tctx=dict(tctx),
         rctx=dict(rctx),
         req_chain=subject.chain,

@@ -81,6 +81,7 @@ class Exchanging:
             parts.verifier,
             request.client,
             request.workload,
+            facts=parts.views.facts,
             issuer=parts.settings.issuer,
             trust_domain=parts.settings.trust_domain,
             now=parts.clock.now(),

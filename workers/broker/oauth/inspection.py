@@ -89,7 +89,7 @@ class Inspection:
         parts = self.parts
         if parts.revocations.behind(token):
             raise unavailable(DenyReason.VIEW_BEHIND)
-        if isinstance(token, VerifiedAccessToken) and not token.client_active(parts.views.facts):
+        if not isinstance(token, VerifiedToken) and not token.client_active(parts.views.facts):
             return True
         return parts.revocations.revoked(token) is not None
 

@@ -23,6 +23,7 @@ from schemas.decision import Parent
 from schemas.exchange import Subject, TransactionClaims
 from schemas.reasons import DenyReason
 from schemas.token import MAX_HOPS, MAX_TOKEN_BYTES, Ceiling, RequestChain, Requested
+from streams.facts_table import FactsTable
 from workers.broker.oauth.clients import Authenticated
 from workers.broker.oauth.refusals import OAuthRefused, unavailable
 from workers.common.requests import RequestRefused
@@ -57,16 +58,17 @@ def read_transaction(
     client: Authenticated,
     workload: Workload | None,
     *,
+    facts: FactsTable,
     issuer: str,
     trust_domain: str,
     now: float,
 ) -> Continued:
-    """Live, not revoked, and this client's to continue.  Raises OAuthRefused."""
+    """Live, not revoked, of an active client, and this client's to continue.  Raises OAuthRefused."""
     try:
         if not _opens_a_tool(unverified_token):
             token = verify_transaction(unverified_token, verifier.token_keys(now), issuer=issuer, trust_domain=trust_domain, now=now)
             verifier.check_live(token)
-            _check_holder(token, client)
+            _check_holder(token, client, facts)
             return _without_tool(token)
         if workload is None:
             raise OAuthRefused("invalid_request", "subject_token: only a workload continues it", DenyReason.PARENT_NOT_ADDRESSED)
@@ -84,8 +86,10 @@ def _opens_a_tool(unverified: str) -> bool:
     return "call" in parse_object(parse_jws(unverified, MAX_TOKEN_BYTES).payload, "the token")
 
 
-def _check_holder(token: VerifiedTransaction, client: Authenticated) -> None:
-    """A copy of a bound token is worth nothing to another (RFC 9449 section 1, RFC 8705 section 3)."""
+def _check_holder(token: VerifiedTransaction, client: Authenticated, facts: FactsTable) -> None:
+    """Its client still is one; and a copy of a bound token is worth nothing to another (RFC 9449 section 1, RFC 8705 section 3)."""
+    if not token.client_active(facts):
+        raise RequestRefused(DenyReason.PARENT_REVOKED, "its client is no active client")
     bound = token.claims.cnf
     if bound is not None and not bound.shown(client.jkt, client.x5t):
         raise OAuthRefused("invalid_request", "subject_token: bound to a key that the client has not shown", DenyReason.PROOF_INVALID)
