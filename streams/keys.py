@@ -26,6 +26,7 @@ from config.settings import Settings
 from streams.secretfile import read_secret, write_secret
 
 Purpose = Literal["signals", "signals-rs256", "svid", "revocation", "status"]
+SignalsPurpose = Literal["signals", "signals-rs256"]  # several over time: keys/<purpose>.pem, and keys/signals/ for those after it
 PURPOSES: tuple[Purpose, ...] = ("signals", "signals-rs256", "svid", "revocation", "status")
 SEAL_BYTES = 32
 RSA_BITS = 2048  # the least that RFC 7518 section 3.3 and the profile allow; verifying and signing are quick with it
@@ -63,6 +64,49 @@ def load_or_create(settings: Settings, purpose: Purpose) -> SigningKey:
     return _signing_key(private, purpose)
 
 
+def held_keys(settings: Settings, purpose: SignalsPurpose) -> tuple[SigningKey, ...]:
+    """The first key of a purpose that has several over time, and those that came after it.  Raises LooseSecret, WrongKey."""
+    paths = sorted(_folder(settings).glob(f"{purpose}.*.pem"))
+    return (load_or_create(settings, purpose), *(_read(path, purpose) for path in paths))
+
+
+def next_key(settings: Settings, purpose: SignalsPurpose) -> SigningKey:
+    """Another one, kept: `keys/signals/<purpose>.<kid>.pem`.  It signs once a fact says so."""
+    private = _generate(purpose)
+    key = _signing_key(private, purpose)
+    write_secret(_path(settings, purpose, key.kid), _pem(private))
+    return key
+
+
+def first_kid(settings: Settings, purpose: SignalsPurpose) -> str:
+    """Of `keys/<purpose>.pem`."""
+    return load_or_create(settings, purpose).kid
+
+
+def take_over(settings: Settings, purpose: SignalsPurpose, kid: str) -> None:
+    """A later key takes the place of the first one, whose private half is gone with that.  Raises FileNotFoundError."""
+    later = _path(settings, purpose, kid)
+    write_secret(settings.keys / f"{purpose}.pem", read_secret(later))
+    later.unlink()
+
+
+def destroy_key(settings: Settings, purpose: SignalsPurpose, kid: str) -> None:
+    """The private half of a later key."""
+    _path(settings, purpose, kid).unlink(missing_ok=True)
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.keys / "signals"
+
+
+def _path(settings: Settings, purpose: SignalsPurpose, kid: str) -> Path:
+    return _folder(settings) / f"{purpose}.{kid}.pem"
+
+
+def _read(path: Path, purpose: Purpose) -> SigningKey:
+    return _signing_key(load_pem_private_key(read_secret(path), password=None), purpose)
+
+
 def seal_key(settings: Settings) -> bytes:
     """32 bytes under which `signals` seals what receivers authenticate us by, and makes what transmitters show us.  Raises LooseSecret."""
     path = settings.keys / "signals-seal.key"
@@ -76,8 +120,12 @@ def seal_key(settings: Settings) -> bytes:
 
 def _create(purpose: Purpose, path: Path) -> PrivateKey:
     private = _generate(purpose)
-    write_secret(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    write_secret(path, _pem(private))
     return private
+
+
+def _pem(private: PrivateKey) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 def _generate(purpose: Purpose) -> PrivateKey:

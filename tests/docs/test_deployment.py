@@ -22,7 +22,7 @@ COMMON = {"fabric.json", "accounts.json", "tls/ca.pem"}
 # Who holds which private key (design section 2, "Keys: one per purpose and holder").
 HELD = {
     "broker": {"broker", "keys/broker.kek"},
-    "signals": {"keys/signals.pem", "keys/signals-rs256.pem", "keys/signals-seal.key", "keys/subscriptions"},
+    "signals": {"keys/signals", "keys/signals.pem", "keys/signals-rs256.pem", "keys/signals-seal.key", "keys/subscriptions"},
     "revocation": {"keys/revocation.pem", "keys/status.pem"},
     "admission": {"keys/accounts"},
     "edge": {"tls/edge"},

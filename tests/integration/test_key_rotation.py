@@ -15,8 +15,11 @@ from weft.guard import Guard
 
 from config.settings import Settings
 from schemas import keys
+from schemas.commands import Revoke
+from schemas.facts import Kind, Transmitter, TransmitterCeiling
 from schemas.invocation import Granted
-from schemas.record import ISSUED, REVOKED
+from schemas.record import ISSUED, RESPONDED, REVOKED
+from schemas.signals import DETECTIONS, POINTS
 from streams import tokenkeys
 from streams.bus import event, parse
 from streams.envelope import load_kek
@@ -31,6 +34,7 @@ from tests.support.workers import running
 from workers.broker.app import build as broker
 from workers.common.keyperiods import LAST_TOKEN_S
 
+ROOT = "spiffe://88mph.com"
 WORKLOAD = "spiffe://88mph.com/tools/web-search"
 ASKED = Asked("web-search", ("search",), "GET", "/search?q=flux", b"")
 WORKERS = ("revocation", "registry", "broker", "gateway", "audit", "signals")
@@ -230,3 +234,51 @@ async def test_keys_are_kept_for_what_they_signed_and_never_deleted(here: Invoki
         with pytest.raises(CommandRefused, match="custodian"):
             await plain.client.prepare_key("x")
     assert LAST_TOKEN_S > 300
+
+
+async def receipt_kid(here: Invoking, keymaster: Custodian, number: int) -> str:
+    """Whose signature stands under what was done last."""
+    agent = f"spiffe://88mph.com/agents/nobody-{number}"
+    await keymaster.client.revoke(Revoke(id=f"receipt-{number}", kind="agent", value=agent, reason="test"))
+    told = [found["data"]["receipt"] for _, found in await here.record() if found["type"] == RESPONDED]
+    return kid_of(told[-1])
+
+
+async def test_the_keys_of_signals_change_and_nobody_is_left_behind(here: Invoking, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Verifies that the next key of SETs is published before it signs, that the fabric's own voices know it, and that a stolen one goes."""
+    settings = here.server.settings
+    jwks, ceiling = {"keys": [here.server.keys["signals"].jwk]}, TransmitterCeiling(namespaces=(ROOT,), strongest="step_up")
+    voices = [Transmitter(iss=iss, aud=settings.issuer, jwks=jwks, trust={"*": "low"}, ceiling=ceiling) for iss in (POINTS, DETECTIONS)]
+    await here.server.put_facts(*voices)
+
+    async with here.workers("revocation", "registry", "audit", "signals"):
+        keymaster = await custodian(here.server, monkeypatch)
+
+        async def bodies(kind: Kind) -> list[dict[str, Any]]:
+            return [row["fact"]["body"] for row in await keymaster.client.all(what="list", kind=kind)]
+
+        async def published() -> tuple[set[str], set[str]]:
+            """Kids of the keys of SETs that count, and of those that the fabric's own voices know."""
+            known = {key["kid"] for key in await bodies(Kind.KEY) if key["purpose"] == "signals" and key.get("state", "active") == "active"}
+            one, other = [{jwk["kid"] for jwk in voice["jwks"]["keys"]} for voice in await bodies(Kind.TRANSMITTER)]
+            assert one == other
+            return known, one
+
+        old = here.server.keys["signals"].kid
+        assert await receipt_kid(here, keymaster, 1) == old
+        new = (await keymaster.weft("keys", "rotate", "--of", "signals", "--publish", "2"))["kid"]
+        assert await published() == ({old, new}, {old, new})
+        assert await receipt_kid(here, keymaster, 2) == old
+        kids = [await receipt_kid(here, keymaster, 3 + number) for number in range(2)]
+        async with asyncio.timeout(20):
+            while kids[-1] == old:
+                kids.append(await receipt_kid(here, keymaster, 3 + len(kids)))
+        assert kids[-1] == new
+        rows = {row["kid"]: row["phase"] for row in await keymaster.weft("keys", "list", "--of", "signals")}
+        assert rows == {old: "verifying", new: "signing"}
+        await keymaster.weft("keys", "compromise", old, "--reason", "found on a laptop")
+        assert await published() == ({new}, {new})
+        assert await receipt_kid(here, keymaster, 99) == new
+        assert (await keymaster.weft("keys", "sweep", "--of", "signals"))["destroyed"] == [old]
+        rs256 = (await keymaster.weft("keys", "rotate", "--of", "signals-rs256", "--publish", "0"))["kid"]
+        assert any(row["kid"] == rs256 for row in await keymaster.weft("keys", "list", "--of", "signals-rs256"))

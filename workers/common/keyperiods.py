@@ -20,12 +20,12 @@ LAST_TOKEN_S = MAX_TTL_S + GRACE_S + SKEW_S  # what a key signed last has expire
 Phase = Literal["published", "signing", "verifying", "retired", "compromised"]
 
 
-def phase(key: Key, now: float) -> Phase:
-    """Where in its life it is.  Of several that sign, the one with the latest `not_before` does."""
+def phase(key: Key, now: float, last_s: float = LAST_TOKEN_S) -> Phase:
+    """Where in its life it is; `last_s`: how long what it signed last counts.  Of several that sign, the latest `not_before` does."""
     if key.state == "compromised":
         return "compromised"
     ends = math.inf if key.not_after is None else key.not_after
-    if (key.state == "retired" and key.not_after is None) or now >= ends + LAST_TOKEN_S:
+    if (key.state == "retired" and key.not_after is None) or now >= ends + last_s:
         return "retired"
     if now < key.not_before:
         return "published"

@@ -60,6 +60,7 @@ LAUNCHES_LOST = "launches_lost"
 ORPHAN_ENDED = "orphan_ended"
 CONNECTION_DROPPED = "connection_dropped"
 RECORD_FILLING = "record_filling"  # an alarm: full, nothing is granted any more
+SIGNING_KEY_MISSING = "signing_key_missing"
 TOKEN_KEY_MISSING = "token_key_missing"
 TOKEN_KEY_DESTROYED = "token_key_destroyed"
 VAULT_REWRAPPED = "vault_rewrapped"

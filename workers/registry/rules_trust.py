@@ -41,10 +41,10 @@ def key(change: Change, body: Key, _: Prospect, fabric: Fabric) -> Problems:
     if fault:
         yield invalid(change, f"jwk {fault}")
         return
-    kinds = {"revocation": ("OKP", "Ed25519"), "svid": None}
+    kinds: dict[str, tuple[str, str | None] | None] = {"revocation": ("OKP", "Ed25519"), "signals-rs256": ("RSA", None), "svid": None}
     wanted = kinds.get(body.purpose, ("EC", "P-256"))
     if wanted is not None and (body.jwk.get("kty"), body.jwk.get("crv")) != wanted:
-        yield invalid(change, f"a key for {body.purpose} is {wanted[0]} {wanted[1]}")
+        yield invalid(change, f"a key for {body.purpose} is {' '.join(filter(None, wanted))}")
     if body.jwk.get("kid", body.kid) != body.kid:
         yield invalid(change, "kid is not the kid of the jwk")
     if body.not_after is not None and body.not_after < body.not_before:

@@ -46,6 +46,7 @@ from workers.signals.recording import SOURCE, Recording
 from workers.signals.responder import Responder
 from workers.signals.restore import Restorer
 from workers.signals.returning import Returning
+from workers.signals.ring import Ring
 from workers.signals.telling import Telling
 from workers.signals.transmitter.service import Subscriptions
 from workers.signals.voice import Risk
@@ -64,7 +65,7 @@ class Signals:
         settings, clock, nc, facts = runtime.settings, runtime.clock, runtime.nc, runtime.facts.table
         self.recorder = Recorder(runtime.publisher)
         self.recording = recording = Recording(self.recorder)
-        signer = Signer(keys.load_or_create(settings, "signals"), settings.issuer)
+        signer = Signer(Ring(facts, clock, settings, "signals"), settings.issuer)
         postures, instances, orders = Postures(nc, runtime.publisher, clock), Instances(nc), Orders(nc)
         telling, doing = Telling(facts, recording, signer, clock), Doing(postures, orders)
         fetches = Fetcher(nc, source=SOURCE)

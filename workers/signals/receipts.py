@@ -7,7 +7,7 @@ A compact JWS (RFC 7515), ES256 by the signals key, `typ` weft-receipt+jwt.  The
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 
@@ -18,13 +18,20 @@ TYP = "weft-receipt+jwt"
 OURS = ("value", "message", "deliver", "receipt")  # not for whoever else reads it
 
 
-class Signer:
-    """The signals key."""
+class Keys(Protocol):
+    """What signs; `workers.signals.ring.Ring` is one."""
 
-    def __init__(self, key: SigningKey, issuer: str) -> None:
-        self._key = key
+    @property
+    def current(self) -> SigningKey:
+        """The key of the moment."""
+
+
+class Signer:
+    """The signals key of the moment."""
+
+    def __init__(self, keys: Keys, issuer: str) -> None:
+        self._keys = keys
         self._issuer = issuer
-        self.jwk = key.jwk
 
     def receipt(self, responded: Responded, at: float) -> str:
         """What was done, or left undone, and why."""
@@ -38,4 +45,5 @@ class Signer:
 
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
         """A compact JWS of these claims."""
-        return jwt.encode(claims, self._key.private, self._key.alg, {"typ": typ, "kid": self._key.kid})
+        key = self._keys.current
+        return jwt.encode(claims, key.private, key.alg, {"typ": typ, "kid": key.kid})

@@ -63,7 +63,8 @@ def create_files(state: Path, changes: Mapping[str, Any]) -> Settings:
     for purpose in purposes_of(settings):
         load_or_create(settings, purpose)
     seal_key(settings)
-    (settings.keys / "subscriptions").mkdir(exist_ok=True, mode=0o700)
+    for folder in ("subscriptions", "signals"):
+        (settings.keys / folder).mkdir(exist_ok=True, mode=0o700)
     tokenkeys.first(settings)
     namessecret.load_or_create(settings, load_or_create_kek(settings))
     first_person(settings)

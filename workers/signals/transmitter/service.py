@@ -6,13 +6,14 @@ from typing import Any
 
 from schemas.base import Wire
 from schemas.envelope import CloudEvent
-from schemas.facts import Key, KeyPurpose, Kind
+from schemas.facts import Key, Kind
 from schemas.facts import PushDelivery as Push
 from schemas.record import Responded, Revoked
 from schemas.ssf import ANSWERED, Asked, StreamsCommand
 from streams import keys, subjects
 from streams.bus import Caller, event
 from streams.facts_table import FactChange, FactsTable
+from streams.keys import SignalsPurpose
 from streams.operator import accounts
 from workers.common import rpc
 from workers.common.fetching import Fetcher
@@ -20,6 +21,7 @@ from workers.common.outbound.rules import Rules
 from workers.common.pulling import follow
 from workers.common.runtime import Runtime
 from workers.signals.recording import SOURCE, Recording
+from workers.signals.ring import Ring
 from workers.signals.transmitter.api import API
 from workers.signals.transmitter.authorizing import TokenAuthorizer
 from workers.signals.transmitter.configuration import Transmitter
@@ -35,7 +37,8 @@ from workers.signals.transmitter.telling import Teller
 from workers.signals.verify import Verify
 
 QUEUE = "signals"
-SET_PURPOSES: tuple[KeyPurpose, ...] = ("signals", "signals-rs256")
+SET_PURPOSES: tuple[SignalsPurpose, ...] = ("signals", "signals-rs256")
+LAST_SET_S = 31 * 86_400  # nothing of ours waits for its receiver longer than thirty days
 
 
 class Transmitting:
@@ -53,7 +56,7 @@ class Transmitting:
             streams,
             queue,
             authorizer=authorizer,
-            signs=Signatures(keys.load_or_create(settings, purpose) for purpose in ("signals", "signals-rs256")),
+            signs=Signatures(Ring(facts.table, clock, settings, purpose) for purpose in SET_PURPOSES),
             fetches=Fetcher(nc, source=SOURCE),
             sealer=sealer,
             recording=recording,
@@ -75,7 +78,7 @@ class Transmitting:
             sealer=sealer,
             rules=Rules.of(settings.outbound_private.receivers),
             clock=clock,
-            jwks=lambda: jwks(facts.table),
+            jwks=lambda: jwks(facts.table, clock.now()),
         )
         self._table = facts.table
         self._may_send = outbox.may_send
@@ -91,10 +94,10 @@ class Transmitting:
             self.follow()
 
 
-def jwks(facts: FactsTable) -> dict[str, Any]:
-    """The keys of SETs, RFC 7517 section 5; retired ones too, for what was signed before."""
+def jwks(facts: FactsTable, now: float) -> dict[str, Any]:
+    """The keys of SETs, RFC 7517 section 5: those that will sign, those that do, and those whose last SET may still be on its way."""
     held = (key for purpose in SET_PURPOSES for key in facts.keys(purpose) if key.state != "compromised")
-    return {"keys": [_public(key) for key in held]}
+    return {"keys": [_public(key) for key in held if key.not_after is None or now < key.not_after + LAST_SET_S]}
 
 
 def _public(key: Key) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 from weft.digest import sha256
@@ -33,15 +33,27 @@ class Happening:
     also: tuple[AnySubject, ...] = ()  # further names of the same person, by which a receiver may have added or removed them
 
 
-class Signatures:
-    """The keys of SETs, one for each algorithm."""
+class Keys(Protocol):
+    """Of one algorithm; `workers.signals.ring.Ring` is one."""
 
-    def __init__(self, keys: Iterable[SigningKey]) -> None:
-        self._keys = {key.alg: key for key in keys}
+    @property
+    def alg(self) -> str:
+        """As JWS names it."""
+
+    @property
+    def current(self) -> SigningKey:
+        """The key of the moment."""
+
+
+class Signatures:
+    """The keys of SETs, one at a time for each algorithm."""
+
+    def __init__(self, keys: Iterable[Keys]) -> None:
+        self._keys = {held.alg: held for held in keys}
 
     def sign(self, alg: str, claims: Mapping[str, Any]) -> str:
         """A compact JWS.  Raises KeyError for an algorithm without a key."""
-        key = self._keys[alg]  # type: ignore[index]  # the literal it is looked up by
+        key = self._keys[alg].current
         return jwt.encode(dict(claims), key.private, key.alg, {"typ": SET_TYP, "kid": key.kid})
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jwt
@@ -30,7 +31,8 @@ def stream(stream_id: str = "s1", **members: Any) -> EventStream:
 @pytest.fixture(scope="module")
 def signs(tmp_path_factory: pytest.TempPathFactory) -> Signatures:
     settings = Settings(state=tmp_path_factory.mktemp("keys"))
-    return Signatures(load_or_create(settings, purpose) for purpose in ("signals", "signals-rs256"))
+    keys = (load_or_create(settings, purpose) for purpose in ("signals", "signals-rs256"))
+    return Signatures(SimpleNamespace(alg=key.alg, current=key) for key in keys)
 
 
 def happening(cause: str = "c1", subject: str = "ann@example.com") -> Happening:
