@@ -15,10 +15,11 @@ import orjson
 
 from schemas.record import is_own
 from workers.audit.minted import Minted, minted_by
-from workers.audit.references import references, revision_of, scope_of
+from workers.audit.references import MAX_REVISION, Reference, references, revision_of, scope_of
 
-SCHEMA_VERSION = 5
-FOREIGN = "foreign"  # the type of what a worker says that is another's to say: nothing leads to it, and `weft record verify` names it
+SCHEMA_VERSION = 6
+FOREIGN = "foreign"  # what is another worker's to say, or no record at all: nothing leads to it, and `weft record verify` names it
+UNREADABLE = b'{"type":"org.weft.record.unreadable.v1","time":"","data":{}}'  # instead of what is no event
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS event
   (seq INTEGER PRIMARY KEY, type TEXT NOT NULL, scope TEXT NOT NULL, subject TEXT NOT NULL, body BLOB NOT NULL, revision INTEGER);
@@ -44,6 +45,17 @@ class Arrived(NamedTuple):
     seq: int
     subject: str
     body: bytes
+
+
+class About(NamedTuple):
+    """What is indexed of a message."""
+
+    type: str
+    scope: str
+    body: bytes
+    revision: int | None
+    references: frozenset[Reference] = frozenset()
+    minted: Minted | None = None
 
 
 class Indexed(NamedTuple):
@@ -107,21 +119,14 @@ class Index:
         return int(row[0]) if row is not None else 0
 
     async def add(self, batch: Sequence[Arrived]) -> None:
-        """All of a batch and its checkpoint, or nothing.  What is no event of ours is passed over, but covered."""
+        """All of a batch and its checkpoint, or nothing."""
         events: list[tuple[int, str, str, str, bytes, int | None]] = []
         found, minted = [], []
         for arrived in batch:
-            event = _event(arrived.body)
-            if event is None:
-                continue
-            about = event["type"], event["data"]
-            if not is_own(arrived.subject, event["type"]):
-                events.append((arrived.seq, FOREIGN, f"spiffe://{self._trust_domain}", arrived.subject, arrived.body, 0))
-                continue
-            scope = scope_of(*about, self._trust_domain)
-            events.append((arrived.seq, event["type"], scope, arrived.subject, arrived.body, revision_of(*about)))
-            found += [(*reference, arrived.seq) for reference in references(*about)]
-            minted += [token] if (token := minted_by(arrived.seq, *about, scope)) is not None else []
+            about = self._about(arrived)
+            events.append((arrived.seq, about.type, about.scope, arrived.subject, about.body, about.revision))
+            found += [(*reference, arrived.seq) for reference in about.references]
+            minted += [] if about.minted is None else [about.minted]
         try:
             await self._db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?)", events)
             await self._db.executemany("INSERT OR IGNORE INTO reference VALUES (?, ?, ?)", found)
@@ -131,6 +136,21 @@ class Index:
         except BaseException:
             await self._db.rollback()
             raise
+
+    def _about(self, arrived: Arrived) -> About:
+        """What of it is indexed; FOREIGN for what is no record of its worker's."""
+        event = _event(arrived.body)
+        body, type_ = (UNREADABLE, "") if event is None else (arrived.body, event["type"])
+        try:
+            if event is not None and is_own(arrived.subject, type_):
+                data = event["data"]
+                scope = scope_of(type_, data, self._trust_domain)
+                minted = minted_by(arrived.seq, type_, data, scope)
+                if minted is None or all(abs(number) <= MAX_REVISION for number in minted[:5]):
+                    return About(type_, scope, body, revision_of(type_, data), references(type_, data), minted)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            pass  # it says what no record of its type says
+        return About(FOREIGN, f"spiffe://{self._trust_domain}", body, 0)
 
     async def page(self, after: int, limit: int, types: Sequence[str] = ()) -> list[Indexed]:
         """Events in order."""

@@ -48,7 +48,7 @@ def verify(events: Iterable[Indexed], facts: FactsTable) -> dict[str, Any]:
 def _check(event: Indexed, facts: FactsTable) -> list[str] | None:
     """What differs; nothing to compute gives none."""
     if event.type == FOREIGN:
-        return ["said by a worker whose word it is not"]
+        return ["no record of its worker's"]
     try:
         recorded = _MODELS[event.type].model_validate(event.data, strict=False)
     except ValidationError:

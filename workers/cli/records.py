@@ -50,7 +50,7 @@ def line(row: dict[str, Any]) -> str:
     what = event["type"].removeprefix("org.weft.record.").removesuffix(".v1")
     seen = {**(data.get("input") or {}), **(data.get("claims") or {}), **data}  # a decision says whose and for what inside
     words = [f"{name}={seen[name]}" for name in TOLD if seen.get(name)]
-    return f"{row['seq']:>8} {event['time'][:23]:23} {what:12} {' '.join(words)}"
+    return f"{row['seq']:>8} {str(event.get('time', ''))[:23]:23} {what:12} {' '.join(words)}"
 
 
 async def run_follow(args: argparse.Namespace, out: Output) -> int:

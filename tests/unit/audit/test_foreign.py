@@ -35,7 +35,39 @@ async def test_a_record_of_anothers_leads_nowhere_and_is_named(tmp_path: Path) -
         differ = verify([one.event for one in decided if one.event.seq < 3], FactsTable())["differ"]
     finally:
         await index.close()
-    assert [(row["seq"], row["differs"]) for row in differ] == [(seq, ["said by a worker whose word it is not"]) for seq in (1, 2)]
+    assert [(row["seq"], row["differs"]) for row in differ] == [(seq, ["no record of its worker's"]) for seq in (1, 2)]
+
+
+BROKEN = {
+    "no event": b"\x00\xff",
+    "claims of nothing": orjson.dumps({"type": "org.weft.record.x.v1", "data": {"claims": {}}}),
+    "targets that are none": orjson.dumps({"type": record.REVOKED, "data": {"targets": 7}}),
+    "numbers beyond SQLite's": orjson.dumps(
+        {
+            "type": record.ISSUED,
+            "data": {"kid": "k", "claims": {**dict.fromkeys(("iat", "exp", "rev", "facts"), 2**63), "sub": "a", "jti": "j", "txn": "t"}},
+        }
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+async def test_what_is_no_record_ends_nothing_and_is_named(tmp_path: Path, name: str) -> None:
+    """INVARIANT: whatever stands on RECORD, all that comes after it is found, and `weft record verify` passes nothing over in silence.
+
+    Broken by believing that every event is what its type says: the first that is not ends the index, and with it every answer.
+    """
+    worker = "revocation" if "targets" in name else "broker"
+    index = await Index.open(tmp_path / "index.db", "88mph.com")
+    try:
+        await index.add([Arrived(1, f"weft.record.{worker}.issued.x", BROKEN[name]), Arrived(2, "weft.record.gateway.denied.x", DENIED)])
+        found = await explain(index, "e1", lambda _: True, 0, 10)
+        decided = await index.decided(0, 0, 10)
+        differ = verify([one.event for one in decided if one.event.seq == 1], FactsTable())["differ"]
+    finally:
+        await index.close()
+    assert [event.seq for event in found] == [2]
+    assert [row["differs"] for row in differ] == [["no record of its worker's"]]
 
 
 @pytest.mark.parametrize("type_", sorted(record.BY_TYPE.keys() - {record.CANARY}))
