@@ -26,6 +26,7 @@ class MemoryLedger:
     def __init__(self, disk: Disk | None = None, holder: str = "a") -> None:
         self.disk = disk or Disk()
         self.holder = holder
+        self.unreadable = 0
         self.disk.alive.add(holder)
 
     async def keep(self, held: Held) -> None:

@@ -65,6 +65,7 @@ TOKEN_KEY_MISSING = "token_key_missing"
 TOKEN_KEY_DESTROYED = "token_key_destroyed"
 VAULT_REWRAPPED = "vault_rewrapped"
 OBTAINED_ADOPTED = "obtained_adopted"  # what a broker that is gone had obtained from other servers
+OBTAINED_UNREADABLE = "obtained_unreadable"  # an alarm: sealed under a key that is not held, they live until they end
 OBTAINED_UNKEPT = "obtained_unkept"
 EGRESS_LISTENED = "egress_listened"
 UPSTREAM_FAILED = "upstream_failed"

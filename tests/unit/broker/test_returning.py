@@ -185,6 +185,23 @@ async def test_a_server_that_is_away_is_asked_until_it_is_back(away: Any, monkey
     assert town.said()[-1] == "unknown"
 
 
+async def test_what_does_not_open_is_said_once() -> None:
+    """Verifies that somebody hears of tokens that nobody can take back: a key-encryption key that went too early."""
+    town = Town()
+    town.ledger.unreadable = 1
+    await looked(town)
+    adopt = town.ledger.adopt
+
+    async def unreadable(now: float) -> list[Any]:
+        town.ledger.unreadable = 3
+        return await adopt(now)
+
+    town.ledger.adopt = unreadable  # type: ignore[method-assign]
+    await looked(town)
+    await looked(town)
+    town.elsewhere.returning._log.error.assert_called_once_with("obtained_unreadable", count=2)
+
+
 async def test_a_broker_that_cannot_read_what_others_left_says_so_and_goes_on() -> None:
     town = Town()
     found = asyncio.Event()

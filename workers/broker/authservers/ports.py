@@ -39,6 +39,8 @@ class Ways(Protocol):
 class Ledger(Protocol):
     """What outlives this process; `workers.broker.authservers.ledger.Ledger` is one."""
 
+    unreadable: int  # so many of what others left do not open here, and end by themselves
+
     async def keep(self, held: Held) -> None:
         """As it is now, on the disk when this returns.  Raises NotKept."""
 

@@ -76,7 +76,10 @@ class Returning:
         now = self._clock.now()
         for held in self._holding.past(now):  # 2
             await self._end(held, now)
+        known = self._ledger.unreadable
         found = await self._ledger.adopt(now)
+        if self._ledger.unreadable > known:
+            self._log.error(log.OBTAINED_UNREADABLE, count=self._ledger.unreadable - known)
         for held in found:  # 5
             await self._adopt(held, now)
         if found:
