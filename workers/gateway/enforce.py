@@ -36,6 +36,7 @@ from workers.common.recorder import RecordUnavailable
 from workers.common.requests import RequestRefused, parse_invocation
 from workers.common.verification import Verifier
 from workers.gateway import answers
+from workers.gateway.listing import Listings
 from workers.gateway.ports import Broker, BrokerUnavailable, Record, Views
 from workers.gateway.stepping import Offer, Stepping
 
@@ -73,6 +74,7 @@ class Gateway:
         self._clock = clock
         self._settings = settings
         self._explanations = explanations
+        self._listings = Listings()
 
     async def invoke(self, name: str, body: bytes, received_at: float) -> bytes:
         """The answer to a message of the connection of that name."""
@@ -95,10 +97,15 @@ class Gateway:
 
     def tools(self, name: str, now: float) -> bytes:
         """What the agent of that connection may call now."""
-        caller = _named(name, now)
-        facts = self._views.facts
-        lines = callable_tools(caller, facts, now=int(now), environment=self._settings.environment) if self._views.fresh(now) else ()
-        return answers.listed(ToolList(tools=lines, facts_revision=facts.revision))
+        facts, environment = self._views.facts, self._settings.environment
+        if not self._views.fresh(now):
+            return answers.listed(ToolList(tools=(), facts_revision=facts.revision))
+
+        def find() -> ToolList:
+            lines = callable_tools(_named(name, now), facts, now=int(now), environment=environment)
+            return ToolList(tools=lines, facts_revision=facts.revision)
+
+        return answers.listed(self._listings.of(name, facts.revision, now, find))
 
     def _decide(self, call: _Call) -> Decision:
         now = call.received_at
