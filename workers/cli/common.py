@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ DEFAULT_DIR = Path("var/weft")
 
 Command = Callable[[argparse.Namespace, Output], Awaitable[int]]
 # argparse has no public name for it.
+_VALUE = re.compile(r"-[A-Za-z0-9_][A-Za-z0-9_-]{19,}|-\d+|-\d*\.\d+", re.ASCII)  # one id of 64 begins with a hyphen; or a number
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001
 
 
@@ -35,6 +37,7 @@ def add_common(parser: argparse.ArgumentParser, *, top: bool) -> None:
 def command(commands: Commands, name: str, help_text: str, run: Command) -> argparse.ArgumentParser:
     """A subcommand with the common options."""
     parser = commands.add_parser(name, help=help_text, description=help_text)
+    parser._negative_number_matcher = _VALUE  # noqa: SLF001 - argparse has no other way to say that this is a value
     add_common(parser, top=False)
     parser.set_defaults(run=run)
     return parser
