@@ -32,16 +32,16 @@ async def figures() -> list[Figure]:
 
     Calls are measured with a process for each worker; the first token is that of `weft up` as people type it.
     """
-    async with _agent("--processes") as (agent, _):
+    async with running("--processes") as (agent, _):
         await agent.ask("load", within_s=LOAD_S, **WARM)
         ours = {flight: await agent.ask("load", within_s=LOAD_S, flight=flight, calls=calls) for flight, calls in LOADS}
-    async with _agent() as (_, first_token_s):
+    async with running() as (_, first_token_s):
         pass
     return [*_table(ours), Figure("first token", round(first_token_s, 2), "s")]
 
 
 @asynccontextmanager
-async def _agent(*options: str) -> AsyncIterator[tuple[Program, float]]:
+async def running(*options: str) -> AsyncIterator[tuple[Program, float]]:
     """A fabric, an agent that has got its first grant, and how long that took from the start of `weft up`, in seconds."""
     folder = Path(tempfile.mkdtemp(prefix="weft-bench-"))
     started = time.monotonic()

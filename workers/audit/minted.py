@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weft.digest import b64u
 
-from workers.audit.references import TOKENS, targets_of
+from workers.audit.references import MAX_KEPT, TOKENS, named_by
 from workers.common.decision.draft import is_workload
 
+ONCE = ("token", "transaction")  # kinds whose values do not come again
 ARROW = " > "  # no SPIFFE ID holds it
 
 
@@ -86,14 +88,16 @@ def mark(kind: str, value: str) -> str:
     return b64u(hashlib.sha256(f"{kind}\0{value}".encode()).digest()[:16])
 
 
+_kept = lru_cache(maxsize=MAX_KEPT)(mark)  # a workload's tokens share most of them
+
+
 def _marks(claims: Mapping[str, Any], kid: str, act: Mapping[str, Any]) -> Iterator[str]:
-    for named in targets_of(claims, kid):
-        kind, _, value = named.partition(":")
-        yield mark(kind, value)
+    for kind, value in named_by(claims, kid):
+        yield mark(kind, value) if kind in ONCE else _kept(kind, value)
     bound = claims.get("cnf") or {}
-    yield mark("version", f"{act['sub']}@{act.get('version')}")
+    yield _kept("version", f"{act['sub']}@{act.get('version')}")
     if "jkt" in bound:
-        yield mark("jkt", str(bound["jkt"]))
+        yield _kept("jkt", str(bound["jkt"]))
     called = [claims["call"]["tool"]] if "call" in claims else []
     tools = [*called, *(p["tool"] for p in claims.get("act_chain", ())), *(e["tool"] for e in claims.get("evidence", ()))]
-    yield from (mark("tool", str(tool)) for tool in tools)
+    yield from (_kept("tool", str(tool)) for tool in tools)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from weft.digest import sha256
@@ -14,6 +15,7 @@ from streams.subjects import parse_connection_name
 Data = Mapping[str, Any]
 DECIDED = (record.ISSUED, record.DENIED, record.EXCHANGED, record.NOT_EXCHANGED)
 TOKENS = (record.ISSUED, record.EXCHANGED)  # what a token was issued with
+MAX_KEPT = 16_384  # of what the events of one workload have in common
 MAX_REVISION = 2**62  # far above any sequence, and still an integer of SQLite
 
 
@@ -58,20 +60,23 @@ def _references(type_: str, data: Data) -> Iterator[Reference]:
 
 def scope_of(type_: str, data: Data, trust_domain: str) -> str:
     """The SPIFFE ID that an auditor's role must lie above; the trust domain where an event is nobody's in particular."""
-    candidates = [
-        _path(data, "claims", "act", "sub"),
-        _path(data, "input", "caller", "id"),
-        _path(data, "input", "workload"),
-        data.get("agent"),
-        data.get("workload") if type_ == record.NOT_AUTHENTICATED else None,
-        data.get("id") if type_ in (record.ADMITTED, record.NOT_ADMITTED) else None,
-        _owner_of(data.get("caller")),
-        _owner_of(data.get("name")) if type_ == record.CUT else None,
-    ]
-    for candidate in candidates:
-        if isinstance(candidate, str) and candidate.startswith("spiffe://"):
-            return candidate
-    return f"spiffe://{trust_domain}"
+    named = (name for name in _named(type_, data) if isinstance(name, str) and name.startswith("spiffe://"))
+    return next(named, f"spiffe://{trust_domain}")
+
+
+def _named(type_: str, data: Data) -> Iterator[object]:
+    """Whose event it may be, the first that is a SPIFFE ID; most events are asked no further than that."""
+    yield _path(data, "claims", "act", "sub")
+    yield _path(data, "input", "caller", "id")
+    yield _path(data, "input", "workload")
+    yield data.get("agent")
+    if type_ == record.NOT_AUTHENTICATED:
+        yield data.get("workload")
+    if type_ in (record.ADMITTED, record.NOT_ADMITTED):
+        yield data.get("id")
+    yield _owner_of(data.get("caller"))
+    if type_ == record.CUT:
+        yield _owner_of(data.get("name"))
 
 
 def revision_of(type_: str, data: Data) -> int | None:
@@ -84,11 +89,15 @@ def revision_of(type_: str, data: Data) -> int | None:
 
 def targets_of(claims: Data, kid: str) -> tuple[str, ...]:
     """`<kind>:<value>` of everything a revocation of this token could name."""
+    return tuple(f"{kind}:{value}" for kind, value in named_by(claims, kid))
+
+
+def named_by(claims: Data, kid: str) -> list[tuple[str, str]]:
+    """The same, as kind and value."""
     named = [("token", claims["jti"]), ("transaction", claims["txn"]), ("user", claims["sub"]), ("key", kid), *_who(claims)]
     for past in claims.get("act_chain", ()):
         named += [("token", past["jti"]), ("instance", past["instance"]), ("agent", past["sub"])]
-    named += [("token", link["jti"]) for link in claims.get("req_chain", ())]
-    return tuple(f"{kind}:{value}" for kind, value in named)
+    return named + [("token", link["jti"]) for link in claims.get("req_chain", ())]
 
 
 def _who(claims: Data) -> list[tuple[str, str]]:
@@ -103,17 +112,22 @@ def _who(claims: Data) -> list[tuple[str, str]]:
 
 def _above(name: object) -> list[tuple[str, str]]:
     """A workload and every namespace above it; nothing for a client that is none."""
+    return list(_lineage(name)) if isinstance(name, str) else []
+
+
+@lru_cache(maxsize=MAX_KEPT)
+def _lineage(name: str) -> tuple[tuple[str, str], ...]:
     try:
-        prefixes = SpiffeID.parse(name if isinstance(name, str) else "").prefixes()
+        prefixes = SpiffeID.parse(name).prefixes()
     except (InvalidSpiffeID, UnicodeEncodeError):
-        return []
-    return [("agent", str(name)), *(("namespace", str(prefix)) for prefix in prefixes)]
+        return ()
+    return ("agent", name), *(("namespace", str(prefix)) for prefix in prefixes)
 
 
 def _path(data: Data, *names: str) -> Any:
     value: Any = data
     for name in names:
-        value = value.get(name) if isinstance(value, Mapping) else None
+        value = value.get(name) if isinstance(value, dict) else None  # as JSON gave it
     return value
 
 
