@@ -51,3 +51,13 @@ async def test_2_an_exchange_is_for_one_tool(world: OAuthWorld) -> None:
     form = [*world.exchange("researcher").items(), ("resource", SEARCH), ("resource", "https://payments.88mph.com")]
     answer = await world.post("/oauth/token", form)
     assert (answer.status_code, answer.json().get("error")) == (400, "invalid_target")
+
+
+async def test_2_a_tool_is_no_target_of_a_clients_own_token(world: OAuthWorld) -> None:
+    """INVARIANT: whatever a client's record lists, no token without a call is for a tool.
+
+    A tool that introspects would let it do everything.
+    """
+    world.put(client("console", world.keys["console"], resources=[SEARCH]))
+    answer = await world.post("/oauth/token", {**CC, **world.proven(), "resource": SEARCH})
+    assert (answer.status_code, answer.json().get("error")) == (400, "invalid_target")

@@ -201,14 +201,18 @@ def _ceiling(draft: _Asked) -> _Said:
 
 
 def _targets(draft: _Asked) -> _Said:
-    """What an access token may be for.  One of an exchange is never for the fabric itself, whose interfaces take a client's own, nor for a
-    tool, which is called; and it rests on more than the client's word: who takes it sees a person, and cannot tell who vouched.
+    """What an access token may be for: never for a tool, which is called: without a call it would be good for all that the tool does.
+
+    One of an exchange is not for the fabric itself, whose interfaces take a client's own; and it rests on more than the client's word: who
+    takes it sees a person, and cannot tell who vouched.
     """
     asked, client, subject = draft.input, draft.client, draft.input.subject
-    never = {asked.issuer, *(tool.resource for tool in draft.facts.tools())} if asked.resources and subject is not None else frozenset()
+    if not asked.resources:
+        return ""
+    never = {tool.resource for tool in draft.facts.tools()} | ({asked.issuer} if subject is not None else set())
     if any(resource not in client.resources or resource in never for resource in asked.resources):
         return Stop(DenyReason.RESOURCE_NOT_ALLOWED)
-    if asked.resources and subject is not None and (subject.asserted or subject.type in ASSERTED):
+    if subject is not None and (subject.asserted or subject.type in ASSERTED):
         return Stop(DenyReason.SUBJECT_TYPE_NOT_ALLOWED, "nobody but the client vouches for the subject")
     return ""
 
