@@ -366,3 +366,19 @@ async def _until_served(fabric: FabricServer, pair: KeyPair) -> None:
                 await asyncio.sleep(0.1)
             else:
                 return
+
+
+async def test_a_guard_attaches_at_its_own_pace(fabric_server: FabricServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """INVARIANT: one guard keeps the registry from nobody, and another's questions are not counted with its own.
+
+    Broken by answering whoever asks as often as they like: each answer may be 150 KB, wherever in its account the guard has it sent.
+    """
+    monkeypatch.setattr("workers.registry.app.ATTACH_PACE", (0.01, 2.0))
+    names = [f"i{letter * 26}.88mph~com.tools.payments" for letter in "ab"]
+    first, second = [await fabric_server.outer("point", name) for name in names]
+    body = event(points.ATTACH, Attach(tools=(), every=True), source="/test")
+    async with registry(fabric_server.settings):
+        answers = [await first.request(subjects.ATTACH.at(names[0]), body, timeout=5) for _ in range(3)]
+        other = await second.request(subjects.ATTACH.at(names[1]), body, timeout=5)
+    reasons = [json.loads(answer.data)["data"].get("reason") for answer in (*answers, other)]
+    assert reasons == [None, None, "rate_limited", None]

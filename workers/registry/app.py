@@ -19,6 +19,7 @@ from streams import subjects
 from streams.bus import Caller, event
 from streams.operator import accounts
 from workers.common import directget, rpc
+from workers.common.buckets import Buckets
 from workers.common.factwriter import FactWriter
 from workers.common.fetching import Fetcher
 from workers.common.recorder import Recorder, RecordUnavailable
@@ -32,6 +33,7 @@ from workers.registry.registry import Registry
 from workers.registry.rules import Fabric
 
 QUEUE = "registry"
+ATTACH_PACE = 5.0, 200.0  # of one guard process, pages of many tools included: a small question with a large answer
 
 
 class Service:
@@ -121,7 +123,7 @@ def build(settings: Settings) -> FastStream:
     rpc.serve(runtime, subjects.APPLY, Apply, on_apply, names, queue=QUEUE)
     rpc.serve(runtime, subjects.CIMD, Resolve, on_cimd, names, queue=QUEUE)
     rpc.serve(runtime, subjects.CIMD_TOOL, ResolveTool, on_cimd_tool, names, queue=QUEUE)
-    rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE)
+    rpc.serve(runtime, subjects.ATTACH, Attach, on_attach, names, queue=QUEUE, pace=Buckets(*ATTACH_PACE))
     rpc.serve(runtime, subjects.EDGE_KEYS, keys.KeysAsked, on_keys, names, queue=QUEUE)
     _serve_approvals(runtime, lambda: service.approvals)
     return runtime.app(start=start, stop=stop)

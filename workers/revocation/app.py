@@ -201,14 +201,19 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
         return event(LIST_ANSWERED, await worker.statuses.published(int(asked.data.list)), source=SOURCE)
 
     async def on_ack(msg: Msg) -> None:
-        """Nobody answers, so nobody hears of one that cannot be read; every point sends one for every entry."""
+        """Nobody answers, so nobody hears of one that cannot be read; every point sends one for every entry.
+
+        What is beyond its pace says nothing: the next one within it says all that it said.
+        """
+        if not acks.take(msg.subject):
+            return
         with suppress(CallerUnknown, Malformed):
             worker.outcomes.acked(caller(msg.headers, msg.subject, names).name, parse(Ack, msg.data).data)
 
     async def on_republished(msg: Any) -> None:
         worker.republished(msg.subject, msg.data)
 
-    names = accounts(settings)
+    names, acks = accounts(settings), Buckets(*POINT_PACE)
     rpc.serve(runtime, subjects.CLAIM, Claim, on_claim, names, queue=QUEUE, pace=Buckets(*POINT_PACE))
     rpc.serve(runtime, subjects.USE, Use, on_use, names, queue=QUEUE, pace=Buckets(*POINT_PACE))
     rpc.serve(
@@ -222,7 +227,7 @@ def build(settings: Settings) -> FastStream:  # noqa: C901 - one handler per sub
     )
     rpc.serve(runtime, subjects.EDGE_STATUS, ListAsked, on_list, names, queue=QUEUE)
     rpc.serve(runtime, subjects.SNAPSHOT, SnapshotAsked, on_snapshot, names, pace=Buckets(*SNAPSHOT_PACE))
-    rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names)
+    rpc.serve(runtime, subjects.VERDICT, Verdict, on_verdict, names, pace=Buckets(*POINT_PACE))
     on_republished.__annotations__["msg"] = CloudEvent[Signed]  # for AsyncAPI
     runtime.broker.subscriber(subjects.PUSH_REVOCATION.filter, decoder=as_received, no_reply=True, title="republished")(on_republished)
     app = runtime.app(start=start, stop=stop)
