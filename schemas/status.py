@@ -18,6 +18,8 @@ ALLOCATED = "org.weft.status.allocated.v1"  # what CLAIMS holds
 LIST_ASKED = "org.weft.status.list.asked.v1"
 LIST_ANSWERED = "org.weft.status.list.answered.v1"
 
+PERIOD_S = 300  # a list takes tokens for so long, and is named after that period: which one of all since the epoch
+
 ListID = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}$")]
 
 

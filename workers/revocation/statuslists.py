@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 
 from weft.statuslist import Status, StatusList
 
-from schemas.status import Allocated
+from schemas.status import PERIOD_S, Allocated
 from schemas.token import MAX_TTL_S, SKEW_S
 
-PERIOD_S = 300
 SIZE = 1 << 19  # of a list: 64 KiB, a few hundred bytes while few are revoked
 EXP_S = 60  # of a list token
 TTL_S = 5

@@ -11,12 +11,12 @@ from weft.statuslist import verify_status_list
 
 from config.settings import Settings
 from schemas.reasons import DenyReason
-from schemas.status import Allocated
+from schemas.status import PERIOD_S, Allocated
 from streams import keys
 from tests.support.signed import Writer
 from workers.common.rpc import Refused
 from workers.revocation.status import TRIES, StatusIssuer
-from workers.revocation.statuslists import PERIOD_S, RENEW_S, Entries, ends_at, list_at, stands
+from workers.revocation.statuslists import RENEW_S, Entries, ends_at, list_at, stands
 
 NOW = 1_800_000_010
 

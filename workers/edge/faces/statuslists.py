@@ -1,6 +1,7 @@
 """Status lists for verifiers that are not on the bus: draft-ietf-oauth-status-list-20 section 8.1, and the keys that sign them.
 
-The media type is the one type there is; a historical query (`?time=`) is answered 501, section 8.4.  Answers are shared for a second.
+The media type is the one type there is; a historical query (`?time=`) is answered 501, section 8.4.  Answers are shared for a second, and
+of what can be no list of now nobody is asked: verifiers refuse whose list they cannot get, and strangers ask for any number.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import asyncio
 import re
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Protocol
 
 from starlette.requests import Request
@@ -19,7 +21,7 @@ from weft.statuslist import MEDIA_TYPE
 
 from schemas.points import Failure
 from schemas.reasons import DenyReason
-from schemas.status import LIST_ANSWERED, LIST_ASKED, ListAnswered, ListAsked
+from schemas.status import LIST_ANSWERED, LIST_ASKED, PERIOD_S, ListAnswered, ListAsked
 from streams.subjects import EDGE_STATUS
 from workers.common.asking import Unanswered
 from workers.edge.bus import Bus
@@ -29,6 +31,7 @@ from workers.edge.faces.status import NO_STORE
 from workers.edge.keys import Keys
 
 SHARED_S = 1.0
+AROUND_NOW = 4  # periods, before and after: far more than a list stands for, and a clock is off by
 MAX_SHARED = 16
 DEADLINE_S = 3.0
 _LIST = re.compile(r"[0-9]{1,12}", re.ASCII)
@@ -57,14 +60,19 @@ class BusLists:
 class Lists:
     """At most one question per list in `SHARED_S`.  What is not a list of now is not remembered."""
 
-    def __init__(self, bus: AsksLists) -> None:
+    def __init__(self, bus: AsksLists, clock: Callable[[], float] = time.time) -> None:
         self._bus = bus
-        self._lock = asyncio.Lock()
+        self._clock = clock
+        self._locks: dict[int, asyncio.Lock] = {}
         self._held: OrderedDict[str, tuple[float, ListAnswered]] = OrderedDict()
 
-    async def get(self, number: str) -> ListAnswered | Failure:
-        """The list.  Raises Unanswered."""
-        async with self._lock:
+    async def get(self, number: str) -> ListAnswered | Failure | None:
+        """The list; none for a number that is no list's of now.  Raises Unanswered."""
+        present, wanted = int(self._clock()) // PERIOD_S, int(number)
+        if abs(wanted - present) > AROUND_NOW or number != str(wanted):
+            return None
+        self._locks = {period: lock for period, lock in self._locks.items() if abs(period - present) <= AROUND_NOW}
+        async with self._locks.setdefault(wanted, asyncio.Lock()):
             at, held = self._held.get(number, (0.0, None))
             if held is not None and time.monotonic() - at <= SHARED_S:
                 return held
@@ -90,8 +98,8 @@ def routes(lists: Lists, keys: Keys) -> list[Route]:
             found = await lists.get(number)
         except Unanswered:
             return JSONResponse({"error": "unavailable"}, 503, NO_STORE)
-        if isinstance(found, Failure):
-            unknown = found.reason is DenyReason.NOT_FOUND
+        if not isinstance(found, ListAnswered):
+            unknown = found is None or found.reason is DenyReason.NOT_FOUND
             return JSONResponse({"error": "not_found" if unknown else "unavailable"}, 404 if unknown else 503, NO_STORE)
         headers = {"etag": f'"{sha256(found.token)}"', "cache-control": f"public, max-age={found.max_age_s}, must-revalidate"}
         if headers["etag"] in etags(request.headers.get("if-none-match", "")):
