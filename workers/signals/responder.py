@@ -38,6 +38,7 @@ from workers.signals.policy.targets import Target
 from workers.signals.receiver.transmitters import KeysUnavailable, Transmitters
 from workers.signals.recent import Behind, Recent
 from workers.signals.recording import Recording
+from workers.signals.ring import NoSigningKey
 from workers.signals.telling import Telling, wants_receipts
 from workers.signals.verify import SETRefused, VerifiedSET
 
@@ -88,7 +89,7 @@ class Responder:
             await msg.ack_sync(timeout=ACK_S)
         except NATSError:
             return  # delivered again, and answered as before
-        except (Unchanged, Unanswered, RecordUnavailable, Behind) as error:
+        except (Unchanged, Unanswered, RecordUnavailable, Behind, NoSigningKey) as error:
             await _later(msg, type(error).__name__)
         except KeysUnavailable as error:  # whoever stored it could verify it: it waits for its sender's keys
             await self._held_back(msg, error.iss, DenyReason.TRANSMITTER_UNAVAILABLE, error.detail)

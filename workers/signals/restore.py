@@ -20,6 +20,7 @@ from workers.signals.policy.posture import next_expiry
 from workers.signals.policy.targets import Target
 from workers.signals.receipts import Signer
 from workers.signals.recording import Recording
+from workers.signals.ring import NoSigningKey
 from workers.signals.telling import wants_receipts
 
 RETRY_S = 1.0
@@ -70,7 +71,7 @@ class Restorer:
             changed = await self._postures.settle(target, posture.target, by="signals", reason=REASON)
             if changed.written:
                 await self._record(posture, changed)
-        except (Unchanged, RecordUnavailable) as error:
+        except (Unchanged, RecordUnavailable, NoSigningKey) as error:
             logger.warning(log.RECORD_FAILED, what="restored", error=type(error).__name__)
             return False
         return True

@@ -122,8 +122,9 @@ class Watcher:
             while finding.once not in self._said:
                 try:
                     await self._say(finding)
-                except Refused as refused:
-                    logger.warning(log.DETECTION_UNSAID, detection=finding.rule.name, reason=str(refused.reason))
+                except Exception as error:  # noqa: BLE001 - no key to sign with, say: what was found stays to be said
+                    reason = str(error.reason) if isinstance(error, Refused) else type(error).__name__
+                    logger.warning(log.DETECTION_UNSAID, detection=finding.rule.name, reason=reason)
                     await asyncio.sleep(RETRY_S)
                 else:
                     logger.info(log.DETECTED, detection=finding.rule.name)
