@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from tests.support.records import FakeRecordStream
-from workers.common.recorder import MAX_BATCH, MAX_BATCH_BYTES, Recorder, RecordUnavailable
+from workers.common.recorder import MAX_BATCH, MAX_BATCH_BYTES, MAX_SINGLES, TURNS, Recorder, RecordUnavailable
 
 
 async def commit_all(recorder: Recorder, n: int, *, size: int = 1, first: int = 0) -> list[int]:
@@ -39,6 +39,39 @@ async def test_what_arrives_during_a_commit_goes_together_after_it() -> None:
     assert await first == 1
     assert await later == list(range(2, 42))
     assert stream.calls == [("single", 1), ("batch", 40)]
+
+
+@pytest.mark.parametrize(
+    ("n", "calls"),
+    [
+        (11, [("batch", 12)]),  # which is on its way goes with the batch
+        (10, [("single", 1)] * 11),  # what goes singly waits for nothing
+    ],
+)
+async def test_a_batch_takes_along_what_is_a_few_turns_away(n: int, calls: list[tuple[str, int]]) -> None:
+    stream = FakeRecordStream()
+    recorder = Recorder(stream)
+
+    async def later() -> int:
+        for _ in range(TURNS - 1):
+            await asyncio.sleep(0)
+        if n <= MAX_SINGLES:
+            assert stream.calls == [("single", 1)] * n
+        return await recorder.record("weft.record.x.y.z", b"a", "later")
+
+    assert await asyncio.gather(commit_all(recorder, n), later()) == [list(range(1, n + 1)), n + 1]
+    assert stream.calls == calls
+
+
+async def test_closing_while_a_batch_takes_company_loses_nobody() -> None:
+    stream = FakeRecordStream()
+    recorder = Recorder(stream)
+    waiting = asyncio.ensure_future(commit_all(recorder, 20))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert stream.calls == []
+    await recorder.close()
+    assert await waiting == list(range(1, 21))
 
 
 async def test_batches_keep_the_limits_of_number_and_bytes() -> None:
