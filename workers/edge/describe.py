@@ -17,9 +17,14 @@ class Description:
     components: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
-def answer(description: str, schema: Mapping[str, Any], media: str = "application/json") -> dict[str, Any]:
-    """One answer."""
-    return {"description": description, "content": {media: {"schema": schema}}}
+def answer(
+    description: str, schema: Mapping[str, Any], media: str = "application/json", headers: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """One answer.  `headers`: those it may have, and what they say."""
+    said: dict[str, Any] = {"description": description, "content": {media: {"schema": schema}}}
+    if headers:
+        said["headers"] = {name: {"description": text, "schema": {"type": "string"}} for name, text in headers.items()}
+    return said
 
 
 def operation(name: str, summary: str, responses: Mapping[str, Any], **more: Any) -> dict[str, Any]:

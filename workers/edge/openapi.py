@@ -11,7 +11,7 @@ _ITSELF = Description(
     paths={"/openapi.json": {"get": operation("openapi", "This document.", {"200": answer("OpenAPI 3.1", {"type": "object"})})}},
     components={
         "responses": {
-            "RateLimited": answer("too many requests from this address", ERROR),
+            "RateLimited": answer("too many requests from this address", ERROR, headers={"Retry-After": "seconds until one more is taken"}),
             "BodyTooLarge": answer("a body where none is taken, or a longer one than is", ERROR),
             "BodyTooSlow": answer("the body was not whole within ten seconds", ERROR),
         }

@@ -66,11 +66,16 @@ def _form(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     return {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": schema}}}
 
 
+_EXPLAINED = {"Weft-Explanation": "what `weft explain` shows this request by"}
+_NONCE = {"DPoP-Nonce": "RFC 9449 section 8.2: for the next proof, where the fabric asks for nonces"}
+
+
 def _post(name: str, summary: str, granted: dict[str, Any], body: dict[str, Any], **more: Any) -> dict[str, Any]:
+    nonce = _NONCE if name == "token" else {}
     refusals = {
-        "400": answer("refused, RFC 6749 section 5.2", _ERROR),
-        "401": answer("the client is not authenticated", _ERROR),
-        "503": answer("nothing was decided: try again", _ERROR),
+        "400": answer("refused, RFC 6749 section 5.2", _ERROR, headers=_EXPLAINED | nonce),
+        "401": answer("the client is not authenticated", _ERROR, headers=_EXPLAINED | {"WWW-Authenticate": "how it could be"}),
+        "503": answer("nothing was decided: try again", _ERROR, headers=_EXPLAINED | {"Retry-After": "seconds"}),
     }
     return {"post": operation(name, summary, {"200": granted, **refusals}, requestBody=body, **more)}
 
@@ -80,14 +85,14 @@ DESCRIPTION = Description(
         "/oauth/token": _post(
             "token",
             "Access tokens by client_credentials, access tokens and Transaction Tokens by token exchange (RFC 6749, RFC 8693).",
-            answer("the token", _GRANTED),
+            answer("the token", _GRANTED, headers=_EXPLAINED | _NONCE),
             _form(_TOKEN_REQUEST, "grant_type"),
             parameters=[_PROOF],
         ),
         "/oauth/introspect": _post(
             "introspect",
             "Whether a token of this fabric is active, by the revocation view (RFC 7662).",
-            answer("what it is worth", _INTROSPECTED),
+            answer("what it is worth", _INTROSPECTED, headers=_EXPLAINED),
             _form({**_CLIENT, "token": _TEXT, "token_type_hint": _TEXT}, "token"),
         ),
         "/oauth/revoke": _post(
