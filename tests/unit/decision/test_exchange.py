@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weft.digest import target_digest
 
 from schemas.clients import TOKEN_EXCHANGE
 from schemas.decision import Gate
@@ -70,6 +71,20 @@ def test_what_is_refused(changes: dict[str, Any], reason: DenyReason) -> None:
     decision = decide_exchange(asked(**changes), facts())
     assert (decision.outcome, decision.reason) == ("deny", reason)
     assert not decision.lines[-1].passed
+
+
+def test_who_handed_it_on_counts_without_having_acted() -> None:
+    """INVARIANT: a transaction that a quarantined workload handed on is not continued, whatever stands in `act`.
+
+    Whoever continues a transaction for itself is in the chain of its tokens alone.
+    """
+    link = {"wl": "spiffe://88mph.com/agents/search", "jti": "j", "iat": 990}
+    handed = asked(subject={"type": "txn_token", "txn": "t", "chain": (link,)})
+    table = facts(ceilings={"txn_token": ["process.refund"]})
+    assert decide_exchange(handed, table)
+    target = target_digest("agent", link["wl"])
+    put(table, {"kind": "posture", "scope": "agent", "target": target, "value": link["wl"], "level": "quarantined", "causes": []})
+    assert decide_exchange(handed, table).reason is DenyReason.QUARANTINED
 
 
 def test_unknown_is_never_unconstrained() -> None:
