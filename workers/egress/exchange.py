@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from schemas.egress import Egress, Injection
 
@@ -121,7 +121,7 @@ def url_of(egress: Egress, path: str, query: str, secret: str) -> str:
     """The upstream's URL, with the credential where it belongs into the query."""
     parts = [query] if query else []
     if egress.inject.by == "query":
-        parts.append(f"{egress.inject.name}={quote(secret, safe='')}")
+        parts.append(urlencode({egress.inject.name or "": secret}, quote_via=quote, safe=""))
     return egress.upstream.rstrip("/") + path + (f"?{'&'.join(parts)}" if parts else "")
 
 

@@ -30,6 +30,7 @@ def egress(**inject) -> Egress:
         ({"by": "header", "name": "X-Api-Key", "prefix": "Token "}, ("x-api-key", "Token sk-live-1234"), None),
         ({"by": "basic", "user": "weft"}, ("authorization", "Basic d2VmdDpzay1saXZlLTEyMzQ="), None),
         ({"by": "query", "name": "key"}, None, "key=sk-live-1234"),
+        ({"by": "query", "name": "a&b#c"}, None, "a%26b%23c=sk-live-1234"),  # one parameter, as the check of the caller's query reads it
     ],
 )
 def test_where_the_credential_goes(inject, header, query):
