@@ -39,7 +39,7 @@ format: $(STAMP)
 
 lock:  ## needs uv
 	uv pip compile pyproject.toml sdk/pyproject.toml --all-extras --group dev --group build --universal \
-	  --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-package weft --no-header --no-annotate \
+	  --python-version 3.11 --generate-hashes --no-emit-package weft --no-header --no-annotate \
 	  -o requirements.lock -q
 
 clean:

@@ -13,7 +13,6 @@ from pydantic import ConfigDict, Field, StringConstraints
 from schemas.base import Wire
 
 CONTENT_TYPE = "application/cloudevents+json"
-TYPE_PREFIX = "org.weft."
 
 DataT = TypeVar("DataT")
 

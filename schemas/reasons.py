@@ -71,7 +71,6 @@ class DenyReason(StrEnum):
     TRANSMITTER_UNKNOWN = "transmitter_unknown"
     TRANSMITTER_UNAVAILABLE = "transmitter_unavailable"  # its keys could not be fetched
     SET_INVALID = "set_invalid"
-    BEYOND_CEILING = "beyond_ceiling"
     ALREADY_CLAIMED = "already_claimed"
     STATUS_UNAVAILABLE = "status_unavailable"  # no entry of a status list could be given
     TOOL_UNCONTAINED = "tool_uncontained"  # a point of it has not applied a revocation in time

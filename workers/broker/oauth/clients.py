@@ -10,7 +10,7 @@ A shared secret is never taken.  NOT checked here: whether an assertion was seen
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from weft.digest import sha256
@@ -196,6 +196,4 @@ def _client_of(workload: SpiffeID, client_id: str | None, method: AuthMethod, fa
 
 def _with_certificate(found: Authenticated, presented: Presented) -> Authenticated:
     """RFC 8705 section 3: tokens can be bound to the connection's certificate whatever the client authenticated with."""
-    from dataclasses import replace
-
     return replace(found, x5t=presented.x5t)
