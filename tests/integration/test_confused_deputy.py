@@ -11,14 +11,12 @@ import time
 from typing import Any
 
 import pytest
-from weft.digest import sha256
 
 from schemas.facts import Kind
 from schemas.invocation import Granted, Refused
 from schemas.minting import MINT, MintAnswers, MintRequests
 from schemas.reasons import DenyReason as Deny
 from schemas.record import DENIED, Used
-from schemas.revocation import ORDER, Order
 from streams import subjects
 from streams.bus import HEADERS, event, parse
 from streams.facts_keys import key_of
@@ -28,6 +26,7 @@ from tests.support.fabric import FabricServer
 from tests.support.facts import body as fact_body
 from tests.support.invocations import AgentSide
 from tests.support.invoking import Invoking
+from tests.support.ordering import revoke
 
 NOT_HERE = {a_step_right_after_the_consent_expired}  # time is the machine's here, and nobody waits twenty seconds for it
 
@@ -87,11 +86,7 @@ class RealTown(Town):
         return granted
 
     async def revoke(self, granted: Granted) -> None:
-        jti = claims_of(granted)["jti"]
-        nc = await self.invoking.server.worker("signals")
-        order = Order(id=sha256(jti), targets=(("token", jti),), cause="test", by="test")
-        await nc.request(subjects.ORDER.at(), event(ORDER, order, source="/test"), timeout=5, headers=HEADERS)
-        await nc.close()
+        await revoke(self.invoking.server, "token", claims_of(granted)["jti"])
 
     async def report(self, used: Used, body: bytes) -> int:
         nc = await self.invoking.server.worker("revocation")

@@ -14,15 +14,13 @@ from weft.enforcement import Asked
 from weft.errors import GuardReason, Refused
 from weft.guard import Guard
 
-from schemas.revocation import ORDER, Order, Ordered
-from streams import subjects
-from streams.bus import HEADERS, event, parse
 from tests.integration.test_oauth_clients import library
 from tests.support import world as small
 from tests.support.acting import ACCESS, API, JWT, consent, front, svid
 from tests.support.guarded import Place
 from tests.support.oauth import EXCHANGE, FRONT, RESEARCHER, SEARCH, TXN, payload
 from tests.support.oauth_fabric import Clients, fabric
+from tests.support.ordering import revoke
 
 BACKEND = "https://backend.88mph.com"
 TOOL = small.bodies()["web-search"]
@@ -32,14 +30,6 @@ CALL = {"method": "GET", "path": sha256("/q?x=1"), "body": sha256(b"")}
 
 def facts(clients: Clients) -> list[dict[str, Any]]:
     return [front(clients), consent(), {"kind": "relation", "subject": "user:marty", "relation": "operates", "object": "toolgroup:search"}]
-
-
-async def revoke(server: Any, kind: Any, value: str) -> None:
-    order = Order(id=sha256(value), targets=((kind, value),), cause="test", by="test")
-    signals = await server.worker("signals")
-    answer = await signals.request(subjects.ORDER.at(), event(ORDER, order, source="/test"), timeout=5, headers=HEADERS)
-    assert parse(Ordered, answer.data).data.n >= 1
-    await signals.close()
 
 
 def with_authlib(clients: Clients) -> str:

@@ -12,20 +12,17 @@ from typing import Any
 
 import pytest
 from nats.errors import NoRespondersError
-from weft.digest import sha256
 
 from config.settings import OutboundPrivate
 from schemas.facts import AuthorizationServer, Relation, Tool
 from schemas.invocation import Granted
 from schemas.record import OBTAINED
-from schemas.revocation import ORDER, Order, Ordered
-from streams import subjects
-from streams.bus import HEADERS, event, parse
 from tests.support import world
 from tests.support.fabric import FabricServer
 from tests.support.facts import body
 from tests.support.invocations import RESEARCHER
 from tests.support.invoking import Invoking, process
+from tests.support.ordering import revoke
 from tests.support.tokenserver import TokenServer, token_server
 
 CRM = "https://crm.88mph.com"
@@ -55,11 +52,7 @@ class Place:
                 return granted.token
 
     async def revoke(self, kind: Any, value: str) -> None:
-        order = Order(id=sha256(value), targets=((kind, value),), cause="test", by="test")
-        signals = await self.invoking.server.worker("signals")
-        answer = await signals.request(subjects.ORDER.at(), event(ORDER, order, source="/test"), timeout=5, headers=HEADERS)
-        assert parse(Ordered, answer.data).data.n >= 1
-        await signals.close()
+        await revoke(self.invoking.server, kind, value)
 
     async def until_told(self, *expected: str) -> None:
         """Until RECORD says this of obtaining, and nothing else."""

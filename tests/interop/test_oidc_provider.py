@@ -17,15 +17,12 @@ import httpx
 import pytest
 from cryptography import x509
 from nats.errors import NoRespondersError
-from weft.digest import call_parts, sha256
+from weft.digest import call_parts
 
 from config.settings import OutboundPrivate
 from schemas.facts import AuthorizationServer, Relation, Tool, UserIssuer
 from schemas.invocation import Granted, Refused
 from schemas.record import DENIED, OBTAINED
-from schemas.revocation import ORDER, Order, Ordered
-from streams import subjects
-from streams.bus import HEADERS, event, parse
 from tests.support import elsewhere
 from tests.support.egressing import Upstream, upstream
 from tests.support.elsewhere import CRM, OtherServer, other_server
@@ -33,6 +30,7 @@ from tests.support.fabric import FabricServer
 from tests.support.identities import user_claims
 from tests.support.invocations import RESEARCHER
 from tests.support.invoking import Invoking
+from tests.support.ordering import revoke
 from workers.supervisor.waiting import free_port
 
 ASK = {"tool": "crm", "actions": ["read"], "purpose": "web.search.execute"}
@@ -95,11 +93,7 @@ class Here:
         return [event["data"]["state"] for _, event in await self.invoking.record() if event["type"] == OBTAINED]
 
     async def revoke(self, kind: Any, value: str) -> None:
-        order = Order(id=sha256(value), targets=((kind, value),), cause="test", by="test")
-        signals = await self.invoking.server.worker("signals")
-        answer = await signals.request(subjects.ORDER.at(), event(ORDER, order, source="/test"), timeout=5, headers=HEADERS)
-        assert parse(Ordered, answer.data).data.n >= 1
-        await signals.close()
+        await revoke(self.invoking.server, kind, value)
 
 
 @asynccontextmanager
